@@ -1,0 +1,1 @@
+"""The procedural Brax task space. It knows nothing of learning and never imports ``openended``."""

@@ -1,0 +1,198 @@
+"""The contract of a task family and everything that is the same for all of them.
+
+A family's author writes a body (its parameters, ``build``, ``begin``, ``move``, ``sense``, ``measure``). This base adds
+the hidden interface, the goal, the reward, the time limit, the guard against broken physics, and one fixed layout of
+observations and actions, so that one learner serves every family. A task is always an argument, never an attribute.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from envs import goals, interface
+from envs.goals import FeatureSpec, Goal
+from envs.interface import Interface, InterfaceBounds
+from envs.spec import ParamSpec, decode
+
+SENSORS = 12  # width to which every family's sensors are padded
+ACTIONS = 3  # width to which every family's actions are padded
+FEATURES = 4  # one-hot width of the goal's feature
+OBSERVATION = SENSORS + ACTIONS + 3 + FEATURES
+
+
+class Task(NamedTuple):
+    """A decoded task: named physical numbers in four parts."""
+
+    world: dict[str, jax.Array]
+    body: dict[str, jax.Array]
+    interface: Interface
+    goal: Goal
+
+
+class Model(NamedTuple):
+    """A task and what a family computes from it once per lifetime (for Brax families the ``System``). Never stored."""
+
+    task: Task
+    system: Any
+
+
+class State(NamedTuple):
+    """Everything that changes within an episode."""
+
+    physics: Any
+    time: jax.Array  # i32[] control steps since reset
+    progress: goals.Progress
+    queue: jax.Array  # f32[MAX_DELAY, A] delayed actions
+    key: jax.Array  # noise key of the episode
+    broken: jax.Array  # bool[] physics left its bounds; the state is frozen
+
+
+class TimeStep(NamedTuple):
+    """What one control step gives. ``value`` is the goal's feature; it is for search and pictures, not for learners."""
+
+    observation: jax.Array  # f32[OBSERVATION]
+    reward: jax.Array  # f32[]
+    success: jax.Array  # bool[] solved in this episode so far
+    terminated: jax.Array  # bool[] solved just now
+    truncated: jax.Array  # bool[] the time limit is reached
+    running: jax.Array  # bool[] the step was within the limit
+    broken: jax.Array  # bool[]
+    value: jax.Array  # f32[2]
+
+
+class AbstractFamily(abc.ABC):
+    """One static body plan: the unit of compilation. Subclasses are final and hold no task."""
+
+    name: ClassVar[str]
+    actuators: ClassVar[int]
+    features: ClassVar[tuple[FeatureSpec, ...]]
+    own_specs: ClassVar[tuple[ParamSpec, ...]]  # world and body
+    control_dt: ClassVar[float]  # s
+    max_speed: ClassVar[float]  # the physics gate, in the family's own unit
+    speed_unit: ClassVar[str]
+
+    def __init__(self, bounds: InterfaceBounds | None = None, episode_steps: int = 40, hidden_goals: bool = True):
+        if episode_steps < 2:
+            raise ValueError(f"family.{self.name}.episode_steps is {episode_steps}; allowed: at least 2")
+        self.bounds = InterfaceBounds() if bounds is None else bounds
+        self.episode_steps = episode_steps
+        seconds = episode_steps * self.control_dt
+        self.specs: tuple[ParamSpec, ...] = (
+            *self.own_specs,
+            *self.bounds.specs(self.actuators),
+            *goals.specs(self.features, seconds, hidden_goals),
+        )
+
+    # What a family's author writes.
+
+    @abc.abstractmethod
+    def build(self, world: dict, body: dict) -> Any:
+        """The static-shaped system (masses, inertias, placed obstacles) of one task. Traceable, called once a lifetime."""
+
+    @abc.abstractmethod
+    def begin(self, model: Model, key: jax.Array) -> Any:
+        """Physics state at the start of an episode."""
+
+    @abc.abstractmethod
+    def move(self, model: Model, physics: Any, control: jax.Array) -> Any:
+        """Physics state one control step later; control: f32[actuators] in [-1, 1]."""
+
+    @abc.abstractmethod
+    def sense(self, model: Model, physics: Any) -> jax.Array:
+        """At most SENSORS numbers of order one."""
+
+    @abc.abstractmethod
+    def measure(self, model: Model, physics: Any) -> jax.Array:
+        """Every feature now, f32[len(features), 2], in the features' units."""
+
+    @abc.abstractmethod
+    def speed(self, model: Model, physics: Any) -> jax.Array:
+        """The largest speed in the body, in ``speed_unit``; the guard compares it with ``max_speed``."""
+
+    def active(self, model: Model) -> jax.Array:
+        """f32[actuators]: 1 where a motor exists in this task."""
+        return jnp.ones(self.actuators)
+
+    def fault(self, model: Model, physics: Any) -> jax.Array:
+        """bool: the start state is impossible (for example inside an obstacle)."""
+        return jnp.zeros((), bool)
+
+    @abc.abstractmethod
+    def describe(self, values: dict[str, float]) -> str:
+        """World and body of a task in plain words, from its decoded values."""
+
+    @abc.abstractmethod
+    def shapes(self, model: Model, physics: Any) -> dict[str, jax.Array]:
+        """Circles and segments to draw: {'segments': f32[N, 5] (x0 y0 x1 y1 radius), 'discs': f32[M, 3] (x y radius)}."""
+
+    # What is the same for all families.
+
+    def decode(self, vector: jax.Array) -> Task:
+        """Task of a unit vector f32[D]."""
+        values = decode(self.specs, vector)
+        part = {spec.name: spec.part for spec in self.specs}
+        return Task(
+            world={name: value for name, value in values.items() if part[name] == "world"},
+            body={name: value for name, value in values.items() if part[name] == "body"},
+            interface=interface.from_values(values, self.actuators),
+            goal=goals.from_values(values, self.features, self.control_dt),
+        )
+
+    def prepare(self, vector: jax.Array) -> Model:
+        """Task and system of a unit vector; call it once per lifetime, inside the vmapped rollout."""
+        task = self.decode(vector)
+        return Model(task, self.build(task.world, task.body))
+
+    def reset(self, model: Model, key: jax.Array) -> tuple[State, TimeStep]:
+        """Start an episode."""
+        start_key, noise_key = jax.random.split(key)
+        physics = self.begin(model, start_key)
+        progress = goals.begin(model.task.goal, self._value(model, physics))
+        queue = jnp.zeros((interface.MAX_DELAY, self.actuators))
+        broken = ~(self.speed(model, physics) <= self.max_speed) | self.fault(model, physics)
+        state = State(physics, jnp.zeros((), jnp.int32), progress, queue, noise_key, broken)
+        return state, self._timestep(model, state, jnp.zeros(()), jnp.zeros((), bool))
+
+    def step(self, model: Model, state: State, action: jax.Array) -> tuple[State, TimeStep]:
+        """One control step; action: f32[ACTIONS], of which the first ``actuators`` are used."""
+        action = jnp.clip(action[: self.actuators], -1.0, 1.0)
+        control, queue = interface.actuate(model.task.interface, state.queue, action)
+        physics = self.move(model, state.physics, control * self.active(model))
+        time = state.time + 1
+        value = self._value(model, physics)
+        progress, reward = goals.advance(model.task.goal, state.progress, value, time)
+        # A row that breaks stays broken: its outputs are masked below, and no other row can see its numbers.
+        broken = state.broken | ~(self.speed(model, physics) <= self.max_speed) | ~jnp.all(jnp.isfinite(value))
+        after = State(physics, time, progress, queue, state.key, broken)
+        return after, self._timestep(model, after, reward, progress.solved & ~state.progress.solved)
+
+    def action_mask(self, model: Model) -> jax.Array:
+        """f32[ACTIONS]: 1 where an action drives a motor of this task."""
+        return jnp.zeros(ACTIONS).at[: self.actuators].set(self.active(model))
+
+    def _value(self, model: Model, physics: Any) -> jax.Array:
+        return self.measure(model, physics)[model.task.goal.feature]
+
+    def _timestep(self, model: Model, state: State, reward: jax.Array, terminated: jax.Array) -> TimeStep:
+        goal = model.task.goal
+        value = self._value(model, state.physics)
+        sensors = self.sense(model, state.physics)
+        sensors = interface.blur(model.task.interface, sensors, jax.random.fold_in(state.key, state.time))
+        sensors = jnp.concatenate([sensors, jnp.zeros(SENSORS - sensors.shape[0])])
+        seen = goals.observe(goal, value, FEATURES)
+        observation = jnp.concatenate([jnp.clip(sensors, -5.0, 5.0), self.action_mask(model), jnp.clip(seen, -5.0, 5.0)])
+        return TimeStep(
+            observation=jnp.where(state.broken, 0.0, observation),
+            reward=jnp.where(state.broken, 0.0, reward),
+            success=state.progress.solved & ~state.broken,
+            terminated=terminated & ~state.broken,
+            truncated=state.time == goal.limit,
+            running=(state.time <= goal.limit) & ~state.broken,
+            broken=state.broken,
+            value=jnp.where(state.broken, 0.0, value),
+        )
+

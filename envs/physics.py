@@ -1,0 +1,112 @@
+"""The only importer of Brax: load a body once, rebuild its System from a task inside the vmapped rollout, step it.
+
+Brax's spring pipeline (``brax/spring/pipeline.py``) works at acceleration level with joints as stiff springs. The spring
+constants scale with the mass of each link here, so the joint's frequency, and with it the largest stable timestep, is the
+same for every task.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # brax and mjx print and warn at import
+    warnings.simplefilter("ignore")
+    from brax.base import System, Transform
+    from brax.io import mjcf
+    from brax.spring import pipeline as spring
+
+STIFFNESS = 2000.0  # N/m and N m/rad per kg of link; three chained links then stay stable to a timestep of 0.0125 s
+JOINT_DAMPING = 8.0  # N s/m per kg of link
+
+
+def load(xml: str) -> System:
+    """System of an MJCF model: the static part of a family."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        system = mjcf.loads(xml)
+    return system.replace(mj_model=None)  # only needed by pipelines that are not used here; it would defeat caching
+
+
+def set_links(system: System, mass: jax.Array, inertia: jax.Array, center: jax.Array, offset: jax.Array) -> System:
+    """Give every link its own mass properties.
+
+    Args:
+        mass: f32[L] kg. inertia: f32[L, 3] diagonal about the centre of mass, kg m^2. center: f32[L, 3] centre of mass in
+            the link's frame, m. offset: f32[L, 3] link frame in its parent's frame, m.
+    """
+    link = system.link
+    ratio = link.inertia.mass / mass
+    link = link.replace(
+        transform=link.transform.replace(pos=offset),
+        inertia=link.inertia.replace(
+            mass=mass,
+            i=jax.vmap(jnp.diag)(inertia),
+            transform=Transform.create(pos=center),  # MuJoCo's principal axes are dropped: inertia is in the link's frame
+        ),
+        invweight=link.invweight * ratio,
+        constraint_stiffness=STIFFNESS * mass,
+        constraint_vel_damping=JOINT_DAMPING * mass,
+    )
+    return system.replace(link=link)
+
+
+def cut_loose(system: System, attached: jax.Array) -> System:
+    """Detach links: attached f32[L] is 0 for a link whose joint exerts no force, so the rest moves as if it did not exist."""
+    link = system.link
+    link = link.replace(
+        constraint_stiffness=link.constraint_stiffness * attached,
+        constraint_vel_damping=link.constraint_vel_damping * attached,
+        constraint_limit_stiffness=link.constraint_limit_stiffness * attached,
+        constraint_ang_damping=link.constraint_ang_damping * attached,
+    )
+    return system.replace(link=link)
+
+
+def set_motors(system: System, strength: jax.Array) -> System:
+    """Motor strength f32[motors], N or N m at full command."""
+    return system.replace(actuator=system.actuator.replace(gain=strength))
+
+
+def set_drag(system: System, rate: jax.Array) -> System:
+    """Every velocity decays as exp(-rate t), rate f32[] in 1/s.
+
+    The spring pipeline ignores MJCF joint damping, and a velocity bias on a motor acts on the inertia of a single link,
+    which is explicit and unstable for light links; the integrator's own decay is exact for any rate.
+    """
+    return system.replace(vel_damping=-rate, ang_damping=-rate)
+
+
+def set_gravity(system: System, gravity: jax.Array) -> System:
+    """Gravity f32[3], m/s^2."""
+    return system.replace(gravity=gravity)
+
+
+def set_world_geoms(system: System, index: list[int], position: jax.Array, size: jax.Array) -> System:
+    """Place spheres that belong to the world: position f32[N, 3] m, size f32[N] radius m."""
+    rows = jnp.array(index)
+    return system.replace(
+        geom_pos=system.geom_pos.at[rows].set(position), geom_size=system.geom_size.at[rows, 0].set(size)
+    )
+
+
+def begin(system: System, q: jax.Array, qd: jax.Array) -> Any:
+    """Pipeline state with these joint positions and velocities."""
+    return spring.init(system, q, qd)
+
+
+def advance(system: System, state: Any, control: jax.Array, substeps: int) -> Any:
+    """Pipeline state after ``substeps`` timesteps of the system under a constant command."""
+    for _ in range(substeps):
+        state = spring.step(system, state, control)
+    return state
+
+
+def point(state: Any, link: int, offset: jax.Array) -> jax.Array:
+    """World position f32[3] of a point fixed to a link."""
+    return Transform.create(pos=state.x.pos[link], rot=state.x.rot[link]).do(Transform.create(pos=offset)).pos

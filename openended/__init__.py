@@ -1,0 +1,1 @@
+"""Auditable open-ended training: tasks are invented, learned and accepted only by test."""

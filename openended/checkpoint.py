@@ -1,0 +1,337 @@
+"""Checkpoints of the training state and snapshots of the learner: orbax data under a sha256 manifest.
+
+orbax alone is kill-safe but loads flipped bits silently and does not fsync everything. So every save goes to a
+temporary folder, gets a manifest with the sha256 of each file, is fsynced whole, and only then renamed: what lacks a
+manifest that verifies does not exist. When a function here returns, its data is durable; nothing happens later.
+
+    FOLDER/12/manifest.json     {"manifest": {number, leaves, files}, "sha256": of the manifest's canonical JSON}
+    FOLDER/12/arrays/           an orbax (v1) pytree {dtype: flat array}
+
+orbax takes about 1 ms per leaf, so the leaves are laid end to end in one array per dtype; the manifest's `leaves` names
+each one's path, dtype and shape in that order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import json
+import math
+import os
+import shutil
+from collections.abc import Container, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+MANIFEST = "manifest.json"
+RECENT_SNAPSHOTS = 8
+_TEMPORARY = ".tmp-"
+
+
+class CheckpointError(Exception):
+    """A checkpoint cannot be written, or none can be read; the message is one sentence for the user."""
+
+
+class Restored(NamedTuple):
+    """`round` and its `state`; `problems`: one sentence per newer checkpoint that was skipped because it is damaged."""
+
+    round: int
+    state: Any
+    problems: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    """Where a leaf sits in the tree and what it is; `impl`: the generator of a typed PRNG key, stored as its data."""
+
+    path: str
+    dtype: str
+    shape: tuple[int, ...]
+    impl: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.dtype}{list(self.shape)}" + (f" (key of {self.impl})" if self.impl else "")
+
+
+def save(folder: str | Path, round: int, state: Any, keep: int = 3, milestones: Container[int] = ()) -> Path:
+    """Store `state` (a pytree of arrays, numbers and typed PRNG keys) as checkpoint `round`; returns its folder.
+
+    Afterwards the newest `keep` checkpoints and those whose round is in `milestones` remain. Checkpoints of later
+    rounds belong to a future that was rolled back, and go. Damaged ones are never deleted. Raises `CheckpointError`
+    when the state cannot be written (full disk), `TypeError` when a leaf is not an array of numbers.
+    """
+    folder = Path(folder).resolve()
+    path = _write(folder, round, state)
+    older = [number for number in _numbers(folder) if number <= round]
+    kept = {*older[-keep:], *(number for number in older if number in milestones)}
+    _drop(folder, set(_numbers(folder)) - kept)
+    return path
+
+
+def restore(folder: str | Path, like: Any, at: int | None = None) -> Restored:
+    """The newest good checkpoint (not later than `at`, when given), in the structure of `like`.
+
+    Leaves are numpy arrays on no device, strongly typed, bit for bit as saved; typed PRNG keys are keys again. `like`
+    may hold `ShapeDtypeStruct`s. Raises `CheckpointError` when no good checkpoint is left or it does not fit `like`.
+    """
+    folder = Path(folder).resolve()
+    problems: list[str] = []
+    for number in reversed(_numbers(folder, complete=False)):
+        if at is not None and number > at:
+            continue
+        try:
+            return Restored(number, _read(folder / str(number), like), problems)
+        except _Damaged as damage:
+            problems.append(f"Checkpoint {number} is damaged ({damage}) and was skipped.")
+    limit = "" if at is None else f" up to round {at}"
+    raise CheckpointError(" ".join([f"There is no good checkpoint{limit} in '{folder}'.", *problems]))
+
+
+def rounds(folder: str | Path) -> list[int]:
+    """Rounds of the checkpoints that claim to be complete, oldest first; `restore` finds out whether they are."""
+    return _numbers(Path(folder))
+
+
+def save_snapshot(folder: str | Path, version: int, params: Any, protect: Container[int] = ()) -> Path:
+    """Store the learner's `params` as `version`, then thin: the last 8 versions stay, of older ones about four per
+    doubling of age, always the first, and those in `protect` (frontier tasks may need them). Errors as in `save`."""
+    folder = Path(folder).resolve()
+    path = _write(folder, version, params)
+    present = [number for number in _numbers(folder) if number <= version]
+    kept = thinned(present) | {number for number in present if number in protect}
+    _drop(folder, set(_numbers(folder)) - kept)
+    return path
+
+
+def load_snapshot(folder: str | Path, version: int, like: Any) -> Any:
+    """The learner's parameters of exactly `version`, as in `restore`; `CheckpointError` when missing or damaged."""
+    path = Path(folder).resolve() / str(version)
+    try:
+        return _read(path, like)
+    except _Damaged as damage:
+        known = ", ".join(map(str, _numbers(path.parent))) or "none"
+        raise CheckpointError(
+            f"Learner {version} in '{path.parent}' cannot be read: {damage}; kept are {known}."
+        ) from damage
+
+
+def versions(folder: str | Path) -> list[int]:
+    """Versions of the learner that were kept, oldest first."""
+    return _numbers(Path(folder))
+
+
+def thinned(numbers: list[int]) -> set[int]:
+    """Which of the ascending `numbers` to keep.
+
+    A number of age a >= 8 (newest minus it) shares a slot of aligned width 2^(floor(log2(a / 8)) + 1) with its
+    neighbours, and the oldest in a slot stays. Slots only ever merge in pairs as they age, so thinning again later
+    never asks for one that is gone, and about 4 log2(newest / 8) + 8 remain.
+    """
+    kept: dict[tuple[int, int], int] = {}
+    for position, number in enumerate(numbers):
+        age = numbers[-1] - number
+        recent = age < RECENT_SNAPSHOTS or len(numbers) - position <= RECENT_SNAPSHOTS
+        width = 0 if recent else 2 ** (int(math.log2(age / RECENT_SNAPSHOTS)) + 1)
+        kept.setdefault((width, number // width if width else number), number)
+    return set(kept.values())
+
+
+def tree_hash(tree: Any) -> str:
+    """sha256 (hex) over the paths, dtypes, shapes and bytes of all leaves: equal when the trees are, bit for bit."""
+    digest = hashlib.sha256()
+    leaves, arrays = _flatten(tree)
+    for leaf, array in zip(leaves, arrays, strict=True):
+        digest.update(json.dumps(asdict(leaf)).encode() + b"\0" + array.tobytes())
+    return digest.hexdigest()
+
+
+# ---------------------------------------------------------------------------------------------------------- the tree
+
+
+def _flatten(tree: Any) -> tuple[list[_Leaf], list[np.ndarray[Any, Any]]]:
+    leaves, arrays = [], []
+    for path, value in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        name, impl = _name(path), None
+        if _is_key(value):
+            impl, value = str(jax.random.key_impl(value)), jax.random.key_data(value)
+        array = np.asarray(value)
+        if not (jnp.issubdtype(array.dtype, np.number) or array.dtype == np.bool_):
+            raise TypeError(f"leaf '{name}' of type {type(value).__name__} is not an array of numbers")
+        array = array.astype(array.dtype.newbyteorder("="), order="C", copy=False)
+        leaves.append(_Leaf(name, array.dtype.name, array.shape, impl))
+        arrays.append(array)
+    if len({leaf.path for leaf in leaves}) < len(leaves):
+        raise TypeError("two leaves of the tree have the same path; a dictionary key must not contain '/'")
+    return leaves, arrays
+
+
+def _unflatten(like: Any, stored: dict[str, tuple[_Leaf, np.ndarray[Any, Any]]], where: Path) -> Any:
+    paths, structure = jax.tree_util.tree_flatten_with_path(like)
+    names = {_name(path) for path, _ in paths}
+    for extra in sorted(stored.keys() ^ names):
+        side = "is only in the file" if extra in stored else "is missing from the file"
+        raise CheckpointError(f"'{where}' was written by a different configuration: leaf '{extra}' {side}.")
+    values = []
+    for path, expected in paths:
+        leaf, array = stored[_name(path)]
+        wanted = _describe(leaf.path, expected)
+        value: Any = array.item() if isinstance(expected, bool | int | float) else array
+        if leaf.impl:
+            value = jax.random.wrap_key_data(jnp.asarray(array), impl=leaf.impl)
+            leaf = replace(leaf, impl=str(value.dtype))
+        if leaf != wanted:
+            what = f"leaf '{leaf.path}' is {leaf} in the file and {wanted} now"
+            raise CheckpointError(f"'{where}' was written by a different configuration: {what}.")
+        values.append(value)
+    return jax.tree_util.tree_unflatten(structure, values)
+
+
+def _describe(name: str, expected: Any) -> _Leaf:
+    if _is_key(expected):
+        # jax names the generator of arrays only, and `expected` may be a ShapeDtypeStruct: its dtype has to do.
+        data = jax.eval_shape(jax.random.key_data, expected)
+        return _Leaf(name, data.dtype.name, data.shape, str(expected.dtype))
+    if not hasattr(expected, "dtype"):
+        expected = np.asarray(expected)
+    return _Leaf(name, expected.dtype.name, tuple(expected.shape))
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _is_key(value: Any) -> bool:
+    return hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+
+
+# --------------------------------------------------------------------------------------------------------- the files
+
+
+class _Damaged(Exception):
+    """Why a folder is no checkpoint."""
+
+
+def _write(folder: Path, number: int, tree: Any) -> Path:
+    leaves, arrays = _flatten(tree)
+    parts: dict[str, list[np.ndarray[Any, Any]]] = {}
+    for leaf, array in zip(leaves, arrays, strict=True):
+        parts.setdefault(leaf.dtype, []).append(array.ravel())
+    # orbax refuses empty arrays; a dtype without a single number needs none.
+    packed = {dtype: flat for dtype, part in parts.items() if (flat := np.concatenate(part)).size}
+    final, temporary = folder / str(number), folder / f"{_TEMPORARY}{number}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob(f"{_TEMPORARY}*"):  # of a process that was killed; the run's lock keeps others out
+            shutil.rmtree(leftover)
+        temporary.mkdir()
+        ocp.save(temporary / "arrays", packed or {"none": np.zeros(1, np.int8)})
+        files = {str(path.relative_to(temporary)): _seal(path) for path in _files(temporary)}
+        body = {"number": number, "leaves": [asdict(leaf) for leaf in leaves], "files": files}
+        (temporary / MANIFEST).write_text(json.dumps({"manifest": body, "sha256": _digest(body)}, indent=1))
+        _seal(temporary / MANIFEST)
+        for directory in [*(path for path in temporary.rglob("*") if path.is_dir()), temporary]:
+            _sync(directory)
+        _make_way(final)
+        temporary.rename(final)
+        _sync(folder)
+    except Exception as error:  # tensorstore reports a full disk in exceptions of its own
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise CheckpointError(f"Checkpoint '{final}' could not be written: {_one_line(error)}.") from error
+    return final
+
+
+def _read(path: Path, like: Any) -> Any:
+    body = _verify(path)
+    leaves = [_Leaf(**(entry | {"shape": tuple(entry["shape"])})) for entry in body["leaves"]]
+    try:
+        packed = ocp.load(path / "arrays")
+    except Exception as error:
+        raise _Damaged(f"orbax cannot load it: {_one_line(error)}") from error
+    offsets = dict.fromkeys({leaf.dtype for leaf in leaves}, 0)
+    stored = {}
+    for leaf in leaves:
+        start, size = offsets[leaf.dtype], math.prod(leaf.shape)
+        flat = np.asarray(packed[leaf.dtype])[start : start + size] if size else np.zeros(0, jnp.dtype(leaf.dtype))
+        stored[leaf.path] = leaf, flat.reshape(leaf.shape).copy()
+        offsets[leaf.dtype] = start + size
+    return _unflatten(like, stored, path)
+
+
+def _verify(path: Path) -> dict[str, Any]:
+    try:
+        whole = json.loads((path / MANIFEST).read_bytes())
+        body: dict[str, Any] = whole["manifest"]
+        if whole["sha256"] != _digest(body) or body["number"] != int(path.name):
+            raise _Damaged("its manifest has changed")
+    except FileNotFoundError as error:
+        raise _Damaged("it has no manifest" if path.exists() else "it does not exist") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _Damaged("its manifest cannot be read") from error
+    for name, digest in body["files"].items():
+        try:
+            if hashlib.sha256((path / name).read_bytes()).hexdigest() != digest:
+                raise _Damaged(f"file {name} has changed")
+        except OSError as error:
+            raise _Damaged(f"file {name} cannot be read") from error
+    return body
+
+
+def _make_way(final: Path) -> None:
+    """Move what is at `final` out of the way: a good checkpoint to be swept up, a damaged one to be looked at."""
+    if not final.exists():
+        return
+    try:
+        _verify(final)
+        final.rename(final.with_name(f"{_TEMPORARY}old-{final.name}"))
+    except _Damaged:
+        places = (final.with_name(f"damaged-{final.name}-{i}") for i in itertools.count(1))
+        final.rename(next(place for place in places if not place.exists()))
+
+
+def _drop(folder: Path, numbers: set[int]) -> None:
+    for number in numbers:
+        path = folder / str(number)
+        with contextlib.suppress(_Damaged):
+            _verify(path)
+            # Renamed first: a folder that is half deleted must not look like a damaged checkpoint.
+            shutil.rmtree(path.rename(folder / f"{_TEMPORARY}drop-{number}"))
+    for leftover in folder.glob(f"{_TEMPORARY}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _numbers(folder: Path, complete: bool = True) -> list[int]:
+    places = [path for path in folder.glob("*") if path.name.isdecimal() and path.name == str(int(path.name))]
+    return sorted(int(path.name) for path in places if not complete or (path / MANIFEST).exists())
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _seal(path: Path) -> str:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _digest(body: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

@@ -1,0 +1,47 @@
+"""What every test runs under: two CPU devices, a persistent compilation cache, quiet dependencies.
+
+JAX reads these variables when it is first imported, and this file is imported before any test. They are variables, not
+`jax.config` calls, so that the processes which tests start get them too. What the caller has already set is kept.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+_DEVICES = "--xla_force_host_platform_device_count"
+
+
+def _set_environment() -> None:
+    flags = os.environ.get("XLA_FLAGS", "")
+    if _DEVICES not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {_DEVICES}=2".strip()
+    cache = os.environ.get("OPENENDED_CACHE") or str(Path.home() / ".cache" / "openended" / "xla")
+    defaults = {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": cache,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        "MPLBACKEND": "agg",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+
+
+_set_environment()
+
+# The first example of a property compiles, so no deadline; the same examples on every run, so that CI is repeatable.
+hypothesis.settings.register_profile("openended", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("openended")
+
+
+@pytest.fixture
+def key_reuse_is_an_error() -> Iterator[None]:
+    """A random key that is used twice raises. A test asks for this itself, since some dependencies reuse keys."""
+    import jax
+
+    with jax.debug_key_reuse(True):
+        yield
