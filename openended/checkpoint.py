@@ -20,7 +20,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Container, Iterator
+from collections.abc import Container
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,11 +94,6 @@ def restore(folder: str | Path, like: Any, at: int | None = None) -> Restored:
     raise CheckpointError(" ".join([f"There is no good checkpoint{limit} in '{folder}'.", *problems]))
 
 
-def rounds(folder: str | Path) -> list[int]:
-    """Rounds of the checkpoints that claim to be complete, oldest first; `restore` finds out whether they are."""
-    return _numbers(Path(folder))
-
-
 def save_snapshot(folder: str | Path, version: int, params: Any, protect: Container[int] = ()) -> Path:
     """Store the learner's `params` as `version`, then thin: the last 8 versions stay, of older ones about four per
     doubling of age, always the first, and those in `protect` (frontier tasks may need them). Errors as in `save`."""
@@ -123,7 +118,7 @@ def load_snapshot(folder: str | Path, version: int, like: Any) -> Any:
 
 
 def versions(folder: str | Path) -> list[int]:
-    """Versions of the learner that were kept, oldest first."""
+    """Numbers of what `folder` keeps, oldest first: versions of the learner, or rounds of checkpoints."""
     return _numbers(Path(folder))
 
 
@@ -152,9 +147,6 @@ def tree_hash(tree: Any) -> str:
     return digest.hexdigest()
 
 
-# ---------------------------------------------------------------------------------------------------------- the tree
-
-
 def _flatten(tree: Any) -> tuple[list[_Leaf], list[np.ndarray[Any, Any]]]:
     leaves, arrays = [], []
     for path, value in jax.tree_util.tree_flatten_with_path(tree)[0]:
@@ -174,8 +166,7 @@ def _flatten(tree: Any) -> tuple[list[_Leaf], list[np.ndarray[Any, Any]]]:
 
 def _unflatten(like: Any, stored: dict[str, tuple[_Leaf, np.ndarray[Any, Any]]], where: Path) -> Any:
     paths, structure = jax.tree_util.tree_flatten_with_path(like)
-    names = {_name(path) for path, _ in paths}
-    for extra in sorted(stored.keys() ^ names):
+    for extra in sorted(stored.keys() ^ {_name(path) for path, _ in paths}):
         side = "is only in the file" if extra in stored else "is missing from the file"
         raise CheckpointError(f"'{where}' was written by a different configuration: leaf '{extra}' {side}.")
     values = []
@@ -211,9 +202,6 @@ def _is_key(value: Any) -> bool:
     return hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
 
 
-# --------------------------------------------------------------------------------------------------------- the files
-
-
 class _Damaged(Exception):
     """Why a folder is no checkpoint."""
 
@@ -232,12 +220,12 @@ def _write(folder: Path, number: int, tree: Any) -> Path:
             shutil.rmtree(leftover)
         temporary.mkdir()
         ocp.save(temporary / "arrays", packed or {"none": np.zeros(1, np.int8)})
-        files = {str(path.relative_to(temporary)): _seal(path) for path in _files(temporary)}
+        places = sorted(path for path in temporary.rglob("*") if path.is_file())
+        files = {str(path.relative_to(temporary)): _sha256(path) for path in places}
         body = {"number": number, "leaves": [asdict(leaf) for leaf in leaves], "files": files}
         (temporary / MANIFEST).write_text(json.dumps({"manifest": body, "sha256": _digest(body)}, indent=1))
-        _seal(temporary / MANIFEST)
-        for directory in [*(path for path in temporary.rglob("*") if path.is_dir()), temporary]:
-            _sync(directory)
+        for path in [*temporary.rglob("*"), temporary]:
+            _sync(path)
         _make_way(final)
         temporary.rename(final)
         _sync(folder)
@@ -276,7 +264,7 @@ def _verify(path: Path) -> dict[str, Any]:
         raise _Damaged("its manifest cannot be read") from error
     for name, digest in body["files"].items():
         try:
-            if hashlib.sha256((path / name).read_bytes()).hexdigest() != digest:
+            if _sha256(path / name) != digest:
                 raise _Damaged(f"file {name} has changed")
         except OSError as error:
             raise _Damaged(f"file {name} cannot be read") from error
@@ -311,22 +299,16 @@ def _numbers(folder: Path, complete: bool = True) -> list[int]:
     return sorted(int(path.name) for path in places if not complete or (path / MANIFEST).exists())
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.is_file())
-
-
-def _seal(path: Path) -> str:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        return hashlib.sha256(file.read()).hexdigest()
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _digest(body: dict[str, Any]) -> str:

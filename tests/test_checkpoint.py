@@ -107,11 +107,11 @@ def test_keep_milestones_at_and_rolled_back_future(tmp_path):
     tree = {"x": np.arange(3)}
     for number in range(8):
         checkpoint.save(tmp_path, number, tree, keep=2, milestones=range(0, 100, 5))
-    assert checkpoint.rounds(tmp_path) == [0, 5, 6, 7]
+    assert checkpoint.versions(tmp_path) == [0, 5, 6, 7]
     assert checkpoint.restore(tmp_path, tree, at=6).round == 6
     assert checkpoint.restore(tmp_path, tree, at=4).round == 0
     checkpoint.save(tmp_path, 1, {"x": np.arange(3) + 1}, keep=2)
-    assert checkpoint.rounds(tmp_path) == [0, 1]
+    assert checkpoint.versions(tmp_path) == [0, 1]
     assert list(checkpoint.restore(tmp_path, tree).state["x"]) == [1, 2, 3]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
 
@@ -133,7 +133,7 @@ def test_another_configuration_is_named_not_skipped(tmp_path, change, named):
 def test_only_numbers_are_saved(tmp_path):
     with pytest.raises(TypeError, match="leaf 'name'"):
         checkpoint.save(tmp_path, 1, {"name": "text"})
-    assert checkpoint.rounds(tmp_path) == []
+    assert checkpoint.versions(tmp_path) == []
 
 
 def test_a_full_disk_is_one_sentence_and_keeps_the_old_one(tmp_path, monkeypatch):

@@ -1,0 +1,1 @@
+"""Learners: one file, one final class, one config each."""

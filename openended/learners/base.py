@@ -1,0 +1,58 @@
+"""The contract of a learner, and the part that every learner with a :class:`~openended.networks.Policy` shares."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from openended.networks import Policy
+from openended.types import LearnReport, Params, Rollout
+
+Sample = Callable[[Params, Any, jax.Array], Rollout]  # (params, tasks, key) -> lifetimes
+Intrinsic = Callable[[Rollout], jax.Array]  # rollout [B, T] -> reward f32[B, T]
+
+
+class LearnerState(NamedTuple):
+    """What a learner carries from update to update."""
+
+    params: Params  # what acts
+    optimiser: Any
+    updates: jax.Array  # i32[]
+
+
+class AbstractLearner(abc.ABC):
+    """Parameters and an inner learning process. Meta-learning is ``update``; adaptation lives in the policy's memory."""
+
+    policy: Policy
+    extrinsic_weight: float
+
+    @abc.abstractmethod
+    def init(self, key: jax.Array) -> LearnerState:
+        """A new-born learner."""
+
+    @abc.abstractmethod
+    def update(
+        self, state: LearnerState, sample: Sample, tasks: Any, intrinsic: Intrinsic, key: jax.Array
+    ) -> tuple[LearnerState, Rollout, LearnReport]:
+        """One update on one batch of tasks; runs once per device on that device's rows and agrees by averaging."""
+
+    def reward(self, rollout: Rollout, intrinsic: Intrinsic) -> jax.Array:
+        """What is maximised: f32[B, T], weighted extrinsic plus intrinsic reward on running steps."""
+        total = self.extrinsic_weight * rollout.reward + intrinsic(rollout)
+        return jnp.where(rollout.running, total, 0.0)
+
+
+def report(rollout: Rollout, metrics: dict[str, jax.Array]) -> LearnReport:
+    """Success by row and the update's scalars."""
+    return LearnReport(rollout.success, rollout.broken, metrics)
+
+
+def require_positive(**numbers: float) -> None:
+    """Raises a ValueError naming the first learner setting that is not above zero."""
+    for name, value in numbers.items():
+        if not value > 0:
+            raise ValueError(f"learner.{name} is {value}; allowed: above 0")

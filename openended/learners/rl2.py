@@ -1,0 +1,58 @@
+"""RL^2: a policy whose memory lives for a lifetime, trained by PPO over whole lifetimes (Duan et al. 2016, arXiv 1611.02779)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from openended import ppo
+from openended.learners.base import AbstractLearner, Intrinsic, LearnerState, Sample, report, require_positive
+from openended.networks import Policy
+from openended.types import LearnReport, Rollout
+
+
+class RL2(AbstractLearner):
+    """The default learner; with ``policy.memory=none`` it is the memoryless control.
+
+    The learning rate falls linearly from ``learning_rate`` to ``final_learning_rate`` over ``decay_updates`` updates.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        settings: ppo.Settings,
+        learning_rate: float = 3e-3,
+        final_learning_rate: float = 3e-4,
+        decay_updates: int = 300,
+        max_gradient_norm: float = 0.5,
+        extrinsic_weight: float = 1.0,
+    ):
+        require_positive(
+            learning_rate=learning_rate,
+            final_learning_rate=final_learning_rate,
+            decay_updates=decay_updates,
+            max_gradient_norm=max_gradient_norm,
+        )
+        self.policy = policy
+        self.settings = settings
+        self.extrinsic_weight = extrinsic_weight
+        steps = decay_updates * settings.epochs * settings.minibatches
+        schedule = optax.linear_schedule(learning_rate, final_learning_rate, steps)
+        self.optimiser = optax.chain(optax.clip_by_global_norm(max_gradient_norm), optax.adam(schedule, eps=1e-5))
+
+    def init(self, key: jax.Array) -> LearnerState:
+        """A new-born policy."""
+        params = self.policy.init(key)
+        return LearnerState(params, self.optimiser.init(params), jnp.zeros((), jnp.int32))
+
+    def update(
+        self, state: LearnerState, sample: Sample, tasks, intrinsic: Intrinsic, key: jax.Array
+    ) -> tuple[LearnerState, Rollout, LearnReport]:
+        """Roll out whole lifetimes, then PPO."""
+        sample_key, order_key = jax.random.split(key)
+        rollout = sample(state.params, tasks, sample_key)
+        batch = ppo.prepare(self.policy, state.params, rollout, self.reward(rollout, intrinsic), self.settings)
+        start = (state.params, state.optimiser)
+        (params, optimiser), metrics = ppo.improve(self.policy, self.optimiser, self.settings, start, batch, order_key)
+        return LearnerState(params, optimiser, state.updates + 1), rollout, report(rollout, metrics)

@@ -1,0 +1,182 @@
+"""The policy network: a body, one of three memories, an actor and a critic. Plain pytrees, one lifetime at a time.
+
+``step`` runs one percept with an explicit memory (acting); ``sequence`` runs a whole lifetime at once (learning). Both give
+the same numbers, which a test checks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from openended.types import Output, Params, Percept
+
+MEMORIES = ("fast_weights", "gru", "none")
+_LOG_FORGET = 4.0  # start: a fast weight keeps 98 % a step
+
+
+def _dense(key: jax.Array, inputs: int, outputs: int, scale: float = 1.0) -> dict[str, jax.Array]:
+    weight = jax.nn.initializers.orthogonal(scale)(key, (inputs, outputs), jnp.float32)
+    return {"w": weight, "b": jnp.zeros(outputs)}
+
+
+def _apply(layer: dict[str, jax.Array], x: jax.Array) -> jax.Array:
+    return x @ layer["w"] + layer["b"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """Gaussian policy and value of a lifetime.
+
+    memory: ``fast_weights`` (outer-product memory, ``S <- f S + tanh(v) tanh(k)^T``, read by ``S q`` over the decayed count;
+    Schmidhuber 1992, Ba et al. 2016), ``gru``, or ``none``. A policy without memory sees the observation only: neither its
+    change nor the previous action and reward.
+    """
+
+    observation: int
+    actions: int
+    memory: str = "fast_weights"
+    width: int = 64
+    heads: int = 4
+    head: int = 8
+    chunk: int = 40
+
+    def __post_init__(self):
+        if self.memory not in MEMORIES:
+            raise ValueError(f"learner.memory is '{self.memory}'; allowed: {', '.join(MEMORIES)}")
+
+    @property
+    def inputs(self) -> int:
+        """Numbers the body reads."""
+        return self.observation if self.memory == "none" else 2 * self.observation + self.actions + 2
+
+    def init(self, key: jax.Array) -> Params:
+        """Parameters; the mean starts near zero and the standard deviation at 0.6."""
+        keys = jax.random.split(key, 6)
+        recalled = {"fast_weights": self.heads * self.head, "gru": self.width, "none": 0}[self.memory]
+        params = {
+            "body": _dense(keys[0], self.inputs, self.width, math.sqrt(2.0)),
+            "mix": _dense(keys[1], self.width + recalled, self.width, math.sqrt(2.0)),
+            "actor": _dense(keys[2], self.width, self.actions, 0.01),
+            "critic": _dense(keys[3], self.width, 1, 1.0),
+            "log_std": jnp.full((self.actions,), -0.5, jnp.float32),
+        }
+        if self.memory == "fast_weights":
+            params["write"] = _dense(keys[4], self.width, 3 * recalled)
+            params["keep"] = _dense(keys[5], self.width, self.heads, 0.1)
+        if self.memory == "gru":
+            params["write"] = _dense(keys[4], self.width, 3 * self.width)
+            params["keep"] = _dense(keys[5], self.width, 3 * self.width)
+        return params
+
+    def initial_memory(self) -> Any:
+        """Memory at birth."""
+        if self.memory == "fast_weights":
+            return jnp.zeros((self.heads, self.head, self.head)), jnp.zeros(self.heads)
+        return jnp.zeros(self.width if self.memory == "gru" else 0)
+
+    def step(self, params: Params, memory: Any, percept: Percept) -> tuple[Any, Output]:
+        """One percept."""
+        hidden = self._body(params, percept)
+        if self.memory == "fast_weights":
+            memory, recalled = self._fast_step(params, memory, hidden)
+        elif self.memory == "gru":
+            memory = _gru_cell(params, memory, hidden)
+            recalled = memory
+        else:
+            recalled = jnp.zeros(0)
+        return memory, self._heads(params, hidden, recalled)
+
+    def sequence(self, params: Params, percepts: Percept) -> Output:
+        """A lifetime, percepts [T, ...] -> outputs [T, ...], from the memory at birth."""
+        hidden = self._body(params, percepts)
+        if self.memory == "fast_weights":
+            recalled = self._fast_sequence(params, hidden)
+        elif self.memory == "gru":
+
+            def cell(memory, h):
+                memory = _gru_cell(params, memory, h)
+                return memory, memory
+
+            recalled = jax.lax.scan(cell, self.initial_memory(), hidden)[1]
+        else:
+            recalled = jnp.zeros((hidden.shape[0], 0))
+        return self._heads(params, hidden, recalled)
+
+    def _body(self, params: Params, percept: Percept) -> jax.Array:
+        parts = [percept.observation]
+        if self.memory != "none":
+            scalars = jnp.stack([percept.reward, percept.first], axis=-1)
+            parts += [5.0 * percept.change, percept.action, scalars]
+        return jnp.tanh(_apply(params["body"], jnp.concatenate(parts, axis=-1)))
+
+    def _heads(self, params: Params, hidden: jax.Array, recalled: jax.Array) -> Output:
+        mixed = jnp.tanh(_apply(params["mix"], jnp.concatenate([hidden, recalled], axis=-1)))
+        mean = _apply(params["actor"], mixed)
+        log_std = jnp.broadcast_to(jnp.clip(params["log_std"], -3.0, 0.5), mean.shape)
+        return Output(mean, log_std, _apply(params["critic"], mixed)[..., 0])
+
+    def _queries(self, params: Params, hidden: jax.Array) -> tuple[jax.Array, ...]:
+        """q, k, v [..., H, d] and the log of the share kept [..., H]."""
+        shape = (*hidden.shape[:-1], 3, self.heads, self.head)
+        q, k, v = jnp.moveaxis(_apply(params["write"], hidden).reshape(shape), -3, 0)
+        return q, jnp.tanh(k), jnp.tanh(v), jax.nn.log_sigmoid(_apply(params["keep"], hidden) + _LOG_FORGET)
+
+    def _fast_step(self, params: Params, memory: Any, hidden: jax.Array) -> tuple[Any, jax.Array]:
+        weights, count = memory
+        q, k, v, log_keep = self._queries(params, hidden)
+        keep = jnp.exp(log_keep)
+        weights = keep[:, None, None] * weights + v[:, :, None] * k[:, None, :]
+        count = keep * count + 1.0
+        read = jnp.einsum("hvk,hk->hv", weights, q) / count[:, None]
+        return (weights, count), read.reshape(-1)
+
+    def _fast_sequence(self, params: Params, hidden: jax.Array) -> jax.Array:
+        """The same recurrence in chunks: matrix products inside a chunk, the memory carried between chunks."""
+        total = hidden.shape[0]
+        chunk = self.chunk if total % self.chunk == 0 else total
+        q, k, v, log_keep = jax.tree.map(
+            lambda x: x.reshape(total // chunk, chunk, *x.shape[1:]), self._queries(params, hidden)
+        )
+        causal = jnp.tril(jnp.ones((chunk, chunk), bool))[:, :, None]
+
+        def block(memory, part):
+            weights, count = memory
+            q, k, v, log_keep = part
+            decay = jnp.cumsum(log_keep, axis=0)
+            between = jnp.exp(jnp.where(causal, decay[:, None] - decay[None, :], -jnp.inf))
+            since = jnp.exp(decay)
+            read = jnp.einsum("tsh,thk,shk,shv->thv", between, q, k, v)
+            read += since[:, :, None] * jnp.einsum("hvk,thk->thv", weights, q)
+            counts = jnp.sum(between, axis=1) + since * count
+            left = jnp.exp(decay[-1] - decay)
+            weights = since[-1][:, None, None] * weights + jnp.einsum("sh,shv,shk->hvk", left, v, k)
+            return (weights, counts[-1]), read / counts[:, :, None]
+
+        read = jax.lax.scan(block, self.initial_memory(), (q, k, v, log_keep))[1]
+        return read.reshape(total, -1)
+
+
+def _gru_cell(params: Params, memory: jax.Array, hidden: jax.Array) -> jax.Array:
+    """Gated recurrent unit (Cho et al. 2014)."""
+    reset_x, update_x, new_x = jnp.split(_apply(params["write"], hidden), 3)
+    reset_m, update_m, new_m = jnp.split(_apply(params["keep"], memory), 3)
+    update = jax.nn.sigmoid(update_x + update_m)
+    new = jnp.tanh(new_x + jax.nn.sigmoid(reset_x + reset_m) * new_m)
+    return update * memory + (1.0 - update) * new
+
+
+def log_prob(output: Output, action: jax.Array, mask: jax.Array) -> jax.Array:
+    """Log density f32[...] of an action under the Gaussian, over the motors that exist."""
+    z = (action - output.mean) * jnp.exp(-output.log_std)
+    each = -0.5 * jnp.square(z) - output.log_std - 0.5 * math.log(2.0 * math.pi)
+    return jnp.sum(each * mask, axis=-1)
+
+
+def entropy(output: Output, mask: jax.Array) -> jax.Array:
+    """Entropy f32[...] of the Gaussian, over the motors that exist."""
+    return jnp.sum((output.log_std + 0.5 * math.log(2.0 * math.pi * math.e)) * mask, axis=-1)

@@ -1,0 +1,60 @@
+"""Pytree helpers and the device mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+AXIS = "device"
+ROWS = PartitionSpec(AXIS)  # first axis split over the devices
+SAME = PartitionSpec()  # replicated
+
+
+def mesh() -> Mesh:
+    """All local devices in a line."""
+    return Mesh(np.array(jax.devices()), (AXIS,))
+
+
+def over_devices(function: Callable, in_specs: Any, out_specs: Any) -> Callable:
+    """jit of ``function`` run once per device on its share of the rows; use :func:`mean` inside to agree."""
+    mapped = jax.shard_map(function, mesh=mesh(), in_specs=in_specs, out_specs=out_specs, check_vma=False)
+    return jax.jit(mapped)
+
+
+def mean(tree: Any) -> Any:
+    """Mean over the devices, inside :func:`over_devices`."""
+    return jax.lax.pmean(tree, AXIS)
+
+
+def device_key(key: jax.Array) -> jax.Array:
+    """A key of its own for each device, inside :func:`over_devices`."""
+    return jax.random.fold_in(key, jax.lax.axis_index(AXIS))
+
+
+def replicate(tree: Any) -> Any:
+    """Strongly typed leaves placed on every device: the fixed point of the compiled programs, so none compiles twice."""
+    place = NamedSharding(mesh(), SAME)
+    return jax.tree.map(lambda leaf: jax.device_put(strong(leaf), place), tree)
+
+
+def strong(leaf: Any) -> jax.Array:
+    """The leaf as an array without weak type (a weakly typed first state means a second compilation)."""
+    array = jnp.asarray(leaf)
+    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+        return array
+    return jax.lax.convert_element_type(array, array.dtype)
+
+
+def size(tree: Any) -> int:
+    """Number of numbers in a tree."""
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def first(tree: Any) -> Any:
+    """The first device's copy on every device, inside :func:`over_devices`."""
+    return jax.tree.map(lambda leaf: jax.lax.all_gather(leaf, AXIS)[0], tree)

@@ -1,0 +1,55 @@
+"""Data that travels between the stages: what a policy sees, what it does, what a lifetime leaves behind."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+
+Params = Any  # a pytree of arrays
+
+
+class Percept(NamedTuple):
+    """What a policy sees at one step. Unbatched; a leading [T] axis for sequences."""
+
+    observation: jax.Array  # f32[W]
+    change: jax.Array  # f32[W] observation minus the previous one of the same episode
+    action: jax.Array  # f32[A] previous action, zero at the start of a lifetime
+    reward: jax.Array  # f32[] previous extrinsic reward
+    first: jax.Array  # f32[] 1 at the first step of an episode
+
+
+class Output(NamedTuple):
+    """A policy's answer to one percept."""
+
+    mean: jax.Array  # f32[A]
+    log_std: jax.Array  # f32[A]
+    value: jax.Array  # f32[]
+
+
+class Rollout(NamedTuple):
+    """Whole lifetimes, axes [..., T] with T = episodes x steps of an episode."""
+
+    percept: Percept
+    action: jax.Array  # f32[..., T, A]
+    log_prob: jax.Array  # f32[..., T] of the behaviour policy
+    reward: jax.Array  # f32[..., T] extrinsic
+    running: jax.Array  # bool[..., T] within the time limit and not broken
+    mask: jax.Array  # f32[..., T, A] 1 where an action drives a motor
+    success: jax.Array  # bool[..., K] by episode
+    broken: jax.Array  # bool[...] physics left its bounds somewhere in the lifetime
+
+
+class Outcome(NamedTuple):
+    """What an evaluation keeps of a lifetime."""
+
+    success: jax.Array  # bool[..., K]
+    broken: jax.Array  # bool[...]
+
+
+class LearnReport(NamedTuple):
+    """What one update leaves for the loop, per row of the batch and as scalars."""
+
+    success: jax.Array  # bool[B, K]
+    broken: jax.Array  # bool[B]
+    metrics: dict[str, jax.Array]
