@@ -195,4 +195,3 @@ class AbstractFamily(abc.ABC):
             broken=state.broken,
             value=jnp.where(state.broken, 0.0, value),
         )
-

@@ -17,10 +17,7 @@ RADIUS = 0.08  # m, of the puck
 PARKED = 50.0  # m above the plane: where an absent obstacle waits
 
 _OBSTACLE_GEOMS = "".join(f'<geom name="obstacle_{i}" type="sphere" size="0.1" pos="0 0 {PARKED}"/>' for i in range(OBSTACLES))
-_MOTORS = "".join(
-    f'<general joint="{axis}" gainprm="1" ctrllimited="true" ctrlrange="-1 1"/>'
-    for axis in "xy"
-)
+_MOTORS = "".join(f'<general joint="{axis}" gainprm="1" ctrllimited="true" ctrlrange="-1 1"/>' for axis in "xy")
 _XML = f"""<mujoco><option timestep="0.05" gravity="0 0 0"/>
 <worldbody>{_OBSTACLE_GEOMS}<body name="puck"><joint name="x" type="slide" axis="1 0 0"/>
 <joint name="y" type="slide" axis="0 1 0"/><geom type="sphere" size="{RADIUS}" mass="1"/></body></worldbody>

@@ -90,9 +90,7 @@ def set_gravity(system: System, gravity: jax.Array) -> System:
 def set_world_geoms(system: System, index: list[int], position: jax.Array, size: jax.Array) -> System:
     """Place spheres that belong to the world: position f32[N, 3] m, size f32[N] radius m."""
     rows = jnp.array(index)
-    return system.replace(
-        geom_pos=system.geom_pos.at[rows].set(position), geom_size=system.geom_size.at[rows, 0].set(size)
-    )
+    return system.replace(geom_pos=system.geom_pos.at[rows].set(position), geom_size=system.geom_size.at[rows, 0].set(size))
 
 
 def begin(system: System, q: jax.Array, qd: jax.Array) -> Any:

@@ -25,10 +25,7 @@ _BODIES = (
     )
     + "</body>" * LINKS
 )
-_MOTORS = "".join(
-    f'<general joint="joint_{i}" gainprm="1" ctrllimited="true" ctrlrange="-1 1"/>'
-    for i in range(LINKS)
-)
+_MOTORS = "".join(f'<general joint="joint_{i}" gainprm="1" ctrllimited="true" ctrlrange="-1 1"/>' for i in range(LINKS))
 _XML = f"""<mujoco><option timestep="0.0125" gravity="0 0 0"/><worldbody>{_BODIES}</worldbody>
 <actuator>{_MOTORS}</actuator></mujoco>"""
 
@@ -104,9 +101,7 @@ class Reacher(AbstractFamily):
         """f32[11], see the class."""
         exists = _exists(model.task.body)
         angle = jnp.cumsum(state.q)
-        return jnp.concatenate(
-            [jnp.cos(angle) * exists, jnp.sin(angle) * exists, state.qd * exists / 8.0, _tip(model, state)]
-        )
+        return jnp.concatenate([jnp.cos(angle) * exists, jnp.sin(angle) * exists, state.qd * exists / 8.0, _tip(model, state)])
 
     def measure(self, model: Model, state: Any) -> jax.Array:
         """f32[4, 2]: tip, tip_x, tip_y, shoulder."""

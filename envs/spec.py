@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -43,7 +44,7 @@ class ParamSpec(NamedTuple):
         return self.low == self.high
 
 
-def decode(specs: Sequence[ParamSpec], vector) -> dict[str, object]:
+def decode(specs: Sequence[ParamSpec], vector) -> dict[str, jax.Array]:
     """Named physical values of a unit vector. vector: f32[D] -> {name: f32[]}. Traceable."""
     return {spec.name: _decode_one(spec, vector[i]) for i, spec in enumerate(specs)}
 

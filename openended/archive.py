@@ -59,10 +59,7 @@ _REFERENCES = (("parentage", "child"), ("parentage", "parent"), ("event", "task"
 _IDS = "(SELECT id FROM task)"
 # Each query answers with rows (task, what is wrong with it).
 _CHECKS = (
-    *(
-        f"SELECT DISTINCT {c}, 'it is unknown, but named in {t}' FROM {t} WHERE {c} NOT IN {_IDS}"
-        for t, c in _REFERENCES
-    ),
+    *(f"SELECT DISTINCT {c}, 'it is unknown, but named in {t}' FROM {t} WHERE {c} NOT IN {_IDS}" for t, c in _REFERENCES),
     f"SELECT id, 'its status ' || status || ' is unknown' FROM task WHERE status NOT IN {STATUSES}",
     f"SELECT id, 'its kind ' || kind || ' is unknown' FROM task WHERE kind NOT IN {KINDS}",
     f"SELECT id, 'no event says that it is ' || status FROM task WHERE status IS NOT {_STATUS}",
@@ -335,9 +332,9 @@ class Archive:
             raise ArchiveError(f"'{self.path}' {what}; this program reads and writes schema version {SCHEMA_VERSION}.")
 
     def _insert(self, table: str, rows: list[tuple[Any, ...]]) -> None:
-        verb = "INSERT OR REPLACE" if table == "run" else "INSERT"
+        again = " ON CONFLICT (key) DO UPDATE SET value = excluded.value" if table == "run" else ""
         for row in rows:
-            self._db.execute(f"{verb} INTO {table} VALUES ({_marks(row)})", [plain(value) for value in row])
+            self._db.execute(f"INSERT INTO {table} VALUES ({_marks(row)}){again}", [plain(value) for value in row])
 
     def _insert_task(self, task: TaskRow, round: int) -> bool:
         if task.round != round:

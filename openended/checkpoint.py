@@ -7,8 +7,7 @@ manifest that verifies does not exist. When a function here returns, its data is
     FOLDER/12/manifest.json     {"manifest": {number, leaves, files}, "sha256": of the manifest's canonical JSON}
     FOLDER/12/arrays/           an orbax (v1) pytree {dtype: flat array}
 
-orbax takes about 1 ms per leaf, so the leaves are laid end to end in one array per dtype; the manifest's `leaves` names
-each one's path, dtype and shape in that order.
+orbax takes about 1 ms per leaf: the leaves lie end to end in one array per dtype, as the manifest's `leaves` says.
 """
 
 from __future__ import annotations
@@ -69,9 +68,8 @@ def save(folder: str | Path, round: int, state: Any, keep: int = 3, milestones: 
     """
     folder = Path(folder).resolve()
     path = _write(folder, round, state)
-    older = [number for number in _numbers(folder) if number <= round]
-    kept = {*older[-keep:], *(number for number in older if number in milestones)}
-    _drop(folder, set(_numbers(folder)) - kept)
+    older = [number for number in versions(folder) if number <= round]
+    _drop_others(folder, {*older[-max(1, keep) :], *(number for number in older if number in milestones)})
     return path
 
 
@@ -83,7 +81,7 @@ def restore(folder: str | Path, like: Any, at: int | None = None) -> Restored:
     """
     folder = Path(folder).resolve()
     problems: list[str] = []
-    for number in reversed(_numbers(folder, complete=False)):
+    for number in reversed(versions(folder, complete=False)):
         if at is not None and number > at:
             continue
         try:
@@ -99,9 +97,8 @@ def save_snapshot(folder: str | Path, version: int, params: Any, protect: Contai
     doubling of age, always the first, and those in `protect` (frontier tasks may need them). Errors as in `save`."""
     folder = Path(folder).resolve()
     path = _write(folder, version, params)
-    present = [number for number in _numbers(folder) if number <= version]
-    kept = thinned(present) | {number for number in present if number in protect}
-    _drop(folder, set(_numbers(folder)) - kept)
+    older = [number for number in versions(folder) if number <= version]
+    _drop_others(folder, thinned(older) | {number for number in older if number in protect})
     return path
 
 
@@ -111,15 +108,14 @@ def load_snapshot(folder: str | Path, version: int, like: Any) -> Any:
     try:
         return _read(path, like)
     except _Damaged as damage:
-        known = ", ".join(map(str, _numbers(path.parent))) or "none"
-        raise CheckpointError(
-            f"Learner {version} in '{path.parent}' cannot be read: {damage}; kept are {known}."
-        ) from damage
+        raise CheckpointError(f"Learner {version} in '{path.parent}' cannot be read: {damage}.") from damage
 
 
-def versions(folder: str | Path) -> list[int]:
-    """Numbers of what `folder` keeps, oldest first: versions of the learner, or rounds of checkpoints."""
-    return _numbers(Path(folder))
+def versions(folder: str | Path, complete: bool = True) -> list[int]:
+    """Numbers of what `folder` keeps, ascending: versions of the learner, or rounds of checkpoints. `complete` leaves
+    out what has no manifest; whether the rest is good, only reading it finds out."""
+    places = [path for path in Path(folder).glob("*") if path.name.isdecimal() and path.name == str(int(path.name))]
+    return sorted(int(path.name) for path in places if not complete or (path / MANIFEST).exists())
 
 
 def thinned(numbers: list[int]) -> set[int]:
@@ -189,8 +185,7 @@ def _describe(name: str, expected: Any) -> _Leaf:
         # jax names the generator of arrays only, and `expected` may be a ShapeDtypeStruct: its dtype has to do.
         data = jax.eval_shape(jax.random.key_data, expected)
         return _Leaf(name, data.dtype.name, data.shape, str(expected.dtype))
-    if not hasattr(expected, "dtype"):
-        expected = np.asarray(expected)
+    expected = expected if hasattr(expected, "dtype") else np.asarray(expected)
     return _Leaf(name, expected.dtype.name, tuple(expected.shape))
 
 
@@ -216,14 +211,13 @@ def _write(folder: Path, number: int, tree: Any) -> Path:
     final, temporary = folder / str(number), folder / f"{_TEMPORARY}{number}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob(f"{_TEMPORARY}*"):  # of a process that was killed; the run's lock keeps others out
-            shutil.rmtree(leftover)
+        _sweep(folder)  # what a killed process left; the run's lock keeps live ones out
         temporary.mkdir()
         ocp.save(temporary / "arrays", packed or {"none": np.zeros(1, np.int8)})
         places = sorted(path for path in temporary.rglob("*") if path.is_file())
-        files = {str(path.relative_to(temporary)): _sha256(path) for path in places}
+        files = {str(path.relative_to(temporary)): _sha256(path.read_bytes()) for path in places}
         body = {"number": number, "leaves": [asdict(leaf) for leaf in leaves], "files": files}
-        (temporary / MANIFEST).write_text(json.dumps({"manifest": body, "sha256": _digest(body)}, indent=1))
+        (temporary / MANIFEST).write_text(json.dumps({"manifest": body, "sha256": _sha256(body)}, indent=1))
         for path in [*temporary.rglob("*"), temporary]:
             _sync(path)
         _make_way(final)
@@ -231,7 +225,7 @@ def _write(folder: Path, number: int, tree: Any) -> Path:
         _sync(folder)
     except Exception as error:  # tensorstore reports a full disk in exceptions of its own
         shutil.rmtree(temporary, ignore_errors=True)
-        raise CheckpointError(f"Checkpoint '{final}' could not be written: {_one_line(error)}.") from error
+        raise CheckpointError(f"Checkpoint '{final}' could not be written: {type(error).__name__}: {error}.") from error
     return final
 
 
@@ -241,7 +235,7 @@ def _read(path: Path, like: Any) -> Any:
     try:
         packed = ocp.load(path / "arrays")
     except Exception as error:
-        raise _Damaged(f"orbax cannot load it: {_one_line(error)}") from error
+        raise _Damaged(f"orbax cannot load it: {type(error).__name__}") from error
     offsets = dict.fromkeys({leaf.dtype for leaf in leaves}, 0)
     stored = {}
     for leaf in leaves:
@@ -256,18 +250,14 @@ def _verify(path: Path) -> dict[str, Any]:
     try:
         whole = json.loads((path / MANIFEST).read_bytes())
         body: dict[str, Any] = whole["manifest"]
-        if whole["sha256"] != _digest(body) or body["number"] != int(path.name):
-            raise _Damaged("its manifest has changed")
+        intact = whole["sha256"] == _sha256(body) and body["number"] == int(path.name)
+        changed = [name for name, digest in body["files"].items() if _sha256((path / name).read_bytes()) != digest]
     except FileNotFoundError as error:
-        raise _Damaged("it has no manifest" if path.exists() else "it does not exist") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _Damaged("its manifest cannot be read") from error
-    for name, digest in body["files"].items():
-        try:
-            if _sha256(path / name) != digest:
-                raise _Damaged(f"file {name} has changed")
-        except OSError as error:
-            raise _Damaged(f"file {name} cannot be read") from error
+        raise _Damaged(f"{Path(error.filename).name} is missing") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _Damaged("it cannot be read") from error
+    if changed or not intact:
+        raise _Damaged(f"{changed[0] if intact else MANIFEST} has changed")
     return body
 
 
@@ -283,20 +273,18 @@ def _make_way(final: Path) -> None:
         final.rename(next(place for place in places if not place.exists()))
 
 
-def _drop(folder: Path, numbers: set[int]) -> None:
-    for number in numbers:
+def _drop_others(folder: Path, kept: set[int]) -> None:
+    for number in set(versions(folder)) - kept:
         path = folder / str(number)
         with contextlib.suppress(_Damaged):
             _verify(path)
-            # Renamed first: a folder that is half deleted must not look like a damaged checkpoint.
-            shutil.rmtree(path.rename(folder / f"{_TEMPORARY}drop-{number}"))
+            path.rename(folder / f"{_TEMPORARY}drop-{number}")  # half deleted, it would look like a damaged one
+    _sweep(folder)
+
+
+def _sweep(folder: Path) -> None:
     for leftover in folder.glob(f"{_TEMPORARY}*"):
         shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _numbers(folder: Path, complete: bool = True) -> list[int]:
-    places = [path for path in folder.glob("*") if path.name.isdecimal() and path.name == str(int(path.name))]
-    return sorted(int(path.name) for path in places if not complete or (path / MANIFEST).exists())
 
 
 def _sync(path: Path) -> None:
@@ -307,13 +295,6 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _digest(body: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+def _sha256(content: bytes | dict[str, Any]) -> str:
+    text = content if isinstance(content, bytes) else json.dumps(content, sort_keys=True).encode()
+    return hashlib.sha256(text).hexdigest()

@@ -145,6 +145,8 @@ class TensorBoardMirror:
 
     def close(self, timeout: float = 2.0) -> None:
         """Write what is queued, waiting at most about `timeout` seconds; a stuck thread dies with the process."""
+        if not self._thread.is_alive():
+            return
         try:
             self._queue.put(_STOP, timeout=timeout)
         except queue.Full:
@@ -156,8 +158,7 @@ class TensorBoardMirror:
             self._write_all(folder, resume_from_round)
         except Exception as error:  # whatever breaks here must not reach the training loop
             self._error = f"{type(error).__name__}: {error}"
-            while self._queue.get() is not _STOP:
-                self.dropped += 1
+            self.dropped += 1 + self._queue.qsize()
 
     def _write_all(self, folder: Path, resume_from_round: int | None) -> None:
         from tensorboardX.proto.event_pb2 import Event, SessionLog
@@ -177,8 +178,8 @@ class TensorBoardMirror:
         try:
             while (item := self._queue.get()) is not _STOP:
                 step, now, numbers = item
-                for key, number_ in numbers.items():
-                    event = Event(wall_time=now, step=step, summary=scalar(key, number_))
+                for key, value in numbers.items():
+                    event = Event(wall_time=now, step=step, summary=scalar(key, value))
                     file.write(event.SerializeToString())
                 file.flush()
         finally:

@@ -63,7 +63,12 @@ def loss(params: Params, policy: Policy, batch: Batch, settings: Settings) -> tu
 
 
 def improve(
-    policy: Policy, optimiser: optax.GradientTransformation, settings: Settings, start: tuple, batch: Batch, key: jax.Array
+    policy: Policy,
+    optimiser: optax.GradientTransformation,
+    settings: Settings,
+    start: tuple,
+    batch: Batch,
+    key: jax.Array,
 ) -> tuple[tuple, dict[str, jax.Array]]:
     """``epochs`` passes over the batch in ``minibatches``; start and result are (params, optimiser state)."""
     rows = batch.advantage.shape[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,13 @@ _GOAL_START = SENSORS + ACTIONS  # the mask of motors sits between the sensors a
 
 
 def lifetime(
-    family: AbstractFamily, policy: Policy, params: Params, vector: jax.Array, key: jax.Array, episodes: int, wipe: bool = False
+    family: AbstractFamily,
+    policy: Policy,
+    params: Params,
+    vector: jax.Array,
+    key: jax.Array,
+    episodes: int,
+    wipe: bool = False,
 ) -> Rollout:
     """One lifetime of the stochastic policy.
 
@@ -45,11 +52,19 @@ def lifetime(
             action = output.mean + jnp.exp(output.log_std) * noise
             log_prob = networks.log_prob(output, action, mask)
             state, following = family.step(model, state, action)
-            record = (percept, action, log_prob, following.reward, following.running, following.success, following.broken)
+            record = (
+                percept,
+                action,
+                log_prob,
+                following.reward,
+                following.running,
+                following.success,
+                following.broken,
+            )
             heard = (memory, jnp.clip(action, -1.0, 1.0), following.reward)
             return (heard, state, following, timestep.observation), record
 
-        start = (carry, state, timestep, timestep.observation)
+        start: Any = (carry, state, timestep, timestep.observation)
         (carry, *_), record = jax.lax.scan(step, start, (noise, first))
         return carry, record
 
@@ -63,7 +78,12 @@ def lifetime(
 
 
 def lifetimes(
-    families: dict[str, AbstractFamily], policy: Policy, params: Params, tasks: dict[str, jax.Array], key: jax.Array, episodes: int
+    families: dict[str, AbstractFamily],
+    policy: Policy,
+    params: Params,
+    tasks: dict[str, jax.Array],
+    key: jax.Array,
+    episodes: int,
 ) -> Rollout:
     """Lifetimes of every family's tasks {name: f32[B, D]}, joined along the rows in the order of ``families``."""
     parts = []

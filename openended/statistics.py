@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -84,6 +84,13 @@ def lond_weights(index: npt.ArrayLike) -> Floats:
     return np.asarray(1.0 / (LOND_SUM * (t + 1.0) * np.log1p(t) ** 2), np.float64)
 
 
+def step_up(log_base_e: Floats, found: int) -> int:
+    """The largest k >= 1 such that k rows have e * base >= 1 / (found + k); 1 if there is none."""
+    falling = np.sort(log_base_e)[::-1]
+    together = np.flatnonzero(falling + np.log(found + 1.0 + np.arange(falling.size)) >= 0.0)
+    return int(together[-1]) + 1 if together.size else 1
+
+
 class Exits(NamedTuple):
     """Exact law of a sequential rule. up, down: probability of leaving at each look; left: of k, still inside."""
 
@@ -121,7 +128,8 @@ def sprt_bounds(miss: float, false_alarm: float) -> tuple[float, float]:
     return math.log(false_alarm), -math.log(miss)
 
 
-def sprt_rule(forget: float, keep: float, miss: float, false_alarm: float, looks: Sequence[int]) -> VerdictRule:
+@functools.lru_cache(maxsize=256)
+def sprt_rule(forget: float, keep: float, miss: float, false_alarm: float, looks: tuple[int, ...]) -> VerdictRule:
     """Wald's test of p <= forget against p >= keep, looked at after looks[i] lifetimes, forced to decide at the last.
 
     The last look says kept where the likelihood ratio favours kept, and asks for more successes if that is needed to
@@ -179,8 +187,6 @@ def certificate_plan(population: int, epsilon: float, delta: float, miss: float)
     (a small population and miss > delta) it is still returned: lower `miss` first, delta^(1/K) suffices, where
     K = floor(epsilon N) + 1 is the smallest number of forgotten tasks that must be noticed.
     """
-    if population < 1:
-        raise ValueError(f"a sampling plan needs at least one task, not {population}")
     sample = min(population, _large_sample(epsilon * (1.0 - miss), delta))
     worst = worst_forgotten(population, epsilon)
     allowed = 0
@@ -218,11 +224,6 @@ def iqm(x: npt.ArrayLike, axis: int | None = None) -> Floats:
     return np.asarray(stats.trim_mean(np.asarray(x, np.float64), 0.25, axis=axis), np.float64)
 
 
-def mean(x: npt.ArrayLike, axis: int | None = None) -> Floats:
-    """Arithmetic mean, with the signature that the bootstraps ask of a statistic."""
-    return np.asarray(np.mean(np.asarray(x, np.float64), axis=axis), np.float64)
-
-
 def _blocks(resamples: int, numbers: int) -> list[int]:
     """Splits `resamples` so that no block holds more than about _BLOCK numbers."""
     size = max(1, _BLOCK // max(1, numbers))
@@ -239,14 +240,14 @@ def _interval(estimate: float, draws: Sequence[Floats], confidence: float) -> In
 def stratified_bootstrap(
     strata: npt.ArrayLike | Sequence[npt.ArrayLike],
     rng: np.random.Generator,
-    statistic: Callable[..., Floats] = iqm,
+    statistic: Callable[..., Any] = iqm,
     resamples: int = 2000,
     confidence: float = 0.95,
 ) -> Interval:
     """Percentile interval of `statistic` of all numbers, each stratum resampled within itself.
 
     strata: [S, n], or S sequences of any length, none empty, say the runs or the lifetimes of a task.
-    statistic: called with axis=None, and with axis=1 on [resamples, total].
+    statistic: called with axis=None, and with axis=1 on [resamples, total]; `iqm` or `np.mean`.
     """
     rows = [np.asarray(row, np.float64).ravel() for row in strata]  # type: ignore[union-attr]
     if not rows or any(row.size == 0 for row in rows):
@@ -267,7 +268,7 @@ def paired_bootstrap(
     If row t of a and b come from separate lifetimes of the same task any pairing inside the row is a valid one.
     """
     difference = np.asarray(a, np.float64) - np.asarray(b, np.float64)
-    return stratified_bootstrap(difference, rng, mean, resamples, confidence)
+    return stratified_bootstrap(difference, rng, np.mean, resamples, confidence)
 
 
 def probability_of_improvement(

@@ -91,7 +91,7 @@ def test_nothing_good_left_is_one_sentence_and_nothing_is_deleted(tmp_path):
     with pytest.raises(CheckpointError, match="no good checkpoint in"):
         checkpoint.restore(tmp_path / "absent", state())
     flip_one_bit(largest_file(checkpoint.save(tmp_path, 4, state()) / "arrays"))
-    with pytest.raises(CheckpointError, match="Checkpoint 4 is damaged .*has changed"):
+    with pytest.raises(CheckpointError, match=r"Checkpoint 4 is damaged .*has changed"):
         checkpoint.restore(tmp_path, state())
     checkpoint.save(tmp_path, 4, state(9))
     assert (tmp_path / "damaged-4-1" / checkpoint.MANIFEST).exists()
@@ -143,7 +143,7 @@ def test_a_full_disk_is_one_sentence_and_keeps_the_old_one(tmp_path, monkeypatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint.ocp, "save", full)
-    with pytest.raises(CheckpointError, match="2' could not be written: OSError.*No space left"):
+    with pytest.raises(CheckpointError, match=r"2' could not be written: OSError.*No space left"):
         checkpoint.save(tmp_path, 2, state())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1"]
 
@@ -165,7 +165,7 @@ def test_snapshots(tmp_path):
     kept = checkpoint.versions(tmp_path)
     assert {0, 24, 27, 30, *range(36, 60, 3)} <= set(kept) and len(kept) < 20
     assert checkpoint.load_snapshot(tmp_path, 27, {"w": np.zeros(2, int)})["w"][0] == 27
-    with pytest.raises(CheckpointError, match="Learner 1 .* does not exist; kept are 0, "):
+    with pytest.raises(CheckpointError, match=r"Learner 1 .*manifest.json is missing"):
         checkpoint.load_snapshot(tmp_path, 1, {"w": np.zeros(2, int)})
 
 

@@ -1,0 +1,60 @@
+"""Acting and learning see the same policy; every parameter gets a gradient."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from openended.networks import MEMORIES, Policy
+from openended.types import Percept
+
+T, W, A = 12, 5, 3
+
+
+def percepts(key, leading=(T,)):
+    keys = jax.random.split(key, 5)
+    shapes = [(*leading, W), (*leading, W), (*leading, A), leading, leading]
+    return Percept(*(jax.random.normal(k, shape) for k, shape in zip(keys, shapes, strict=True)))
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+@pytest.mark.parametrize("chunk", [4, 5])  # 5 does not divide T: one chunk
+def test_step_by_step_equals_sequence(memory, chunk):
+    policy = Policy(W, A, memory=memory, width=16, chunk=chunk)
+    params = policy.init(jax.random.key(0))
+    seen = percepts(jax.random.key(1))
+    at_once = policy.sequence(params, seen)
+    _, stepwise = jax.lax.scan(lambda m, p: policy.step(params, m, p), policy.initial_memory(), seen)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), at_once, stepwise)
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_every_parameter_gets_a_gradient(memory):
+    policy = Policy(W, A, memory=memory, width=16)
+    params = policy.init(jax.random.key(0))
+    # The actor starts near zero on purpose; a larger one lets the test see through it.
+    params["actor"]["w"] = 100.0 * params["actor"]["w"]
+
+    def objective(params):
+        out = policy.sequence(params, percepts(jax.random.key(1)))
+        return jnp.sum(jnp.square(out.mean) + out.log_std) + jnp.sum(out.value)
+
+    gradient = jax.grad(objective)(params)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+        assert float(jnp.max(jnp.abs(leaf))) > 1e-7, jax.tree_util.keystr(path)
+
+
+def test_only_a_memory_remembers():
+    """The last output depends on the first percept with a memory, and does not without."""
+    seen = percepts(jax.random.key(1))
+    other = jax.tree.map(lambda x: x.at[0].add(1.0), seen)
+    for memory in MEMORIES:
+        policy = Policy(W, A, memory=memory, width=16)
+        params = policy.init(jax.random.key(0))
+        change = policy.sequence(params, seen).value[-1] - policy.sequence(params, other).value[-1]
+        assert (abs(float(change)) > 1e-6) == (memory != "none"), memory
+
+
+def test_unknown_memory_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"learner.memory is 'lstm'; allowed: fast_weights"):
+        Policy(W, A, memory="lstm")

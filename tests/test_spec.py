@@ -1,0 +1,57 @@
+"""Numbers of a task vector: round trip, bounds, refusals by name."""
+
+import numpy as np
+import pytest
+
+from envs.navigator import Navigator
+from envs.probe import Probe
+from envs.reacher import Reacher
+from envs.spec import ParamSpec, decode, encode, validate
+
+SPECS = (
+    ParamSpec("a", "world", -1.0, 3.0, "m", "linear"),
+    ParamSpec("b", "body", 0.5, 2.0, "kg", "log", "log"),
+    ParamSpec("c", "body", 2, 4, "", "count", "integer"),
+    ParamSpec("d", "goal", 0, 1, "", "flag", "flag"),
+    ParamSpec("e", "goal", 7, 7, "", "pinned"),
+)
+
+
+def test_known_values():
+    got = decode(SPECS, np.array([0.25, 0.5, 0.34, 0.5, 0.9], np.float32))
+    np.testing.assert_allclose([float(v) for v in got.values()], [0.0, 1.0, 3.0, 1.0, 7.0], rtol=1e-6)
+
+
+def test_encode_is_the_inverse():
+    values = {"a": 0.0, "b": 1.7, "c": 4.0, "d": 0.0}
+    back = decode(SPECS, encode(SPECS, values))
+    assert {k: pytest.approx(float(back[k]), rel=1e-5, abs=1e-6) for k in values} == values
+
+
+@pytest.mark.parametrize(
+    ("vector", "words"),
+    [
+        ([0.5] * 4, "has 5 numbers; got shape"),
+        ([0.5, np.nan, 0.5, 0.5, 0.5], "task parameter b is nan; allowed: a finite number"),
+        ([0.5, 0.5, 1.2, 0.5, 0.5], "task parameter c is 1.2; allowed: 0 to 1"),
+        ("no", "a list of 5 numbers"),
+    ],
+)
+def test_wrong_vectors_are_refused_by_name(vector, words):
+    with pytest.raises(ValueError, match=words):
+        validate(SPECS, vector)
+
+
+def test_wrong_values_are_refused_by_name():
+    with pytest.raises(ValueError, match=r"a is 5 m; allowed: -1 to 3"):
+        encode(SPECS, {"a": 5.0})
+    with pytest.raises(ValueError, match="unknown task parameter 'z'"):
+        encode(SPECS, {"z": 5.0})
+
+
+@pytest.mark.parametrize("family", [Probe, Navigator, Reacher])
+def test_every_number_of_a_family_is_explained(family):
+    specs = family().specs
+    assert len({spec.name for spec in specs}) == len(specs)
+    assert all(spec.meaning and spec.low <= spec.high for spec in specs)
+    assert [s.part for s in specs] == sorted((s.part for s in specs), key=["world", "body", "interface", "goal"].index)

@@ -1,0 +1,48 @@
+"""Grounding: a valid candidate's witness solves it, nothing and chance do not."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from envs import validity
+from envs.navigator import Navigator
+from envs.probe import Probe
+
+SEARCH = validity.Search()
+
+
+@functools.cache
+def grounded(cls, rows=64):
+    family = cls()
+    vectors = jax.random.uniform(jax.random.key(0), (rows, len(family.specs)))
+    keys = jax.random.split(jax.random.key(1), rows)
+    return family, jax.jit(jax.vmap(lambda v, k: validity.ground(family, SEARCH, v, k)))(vectors, keys)
+
+
+@pytest.mark.parametrize("cls", [Probe, pytest.param(Navigator, marks=pytest.mark.slow)])
+def test_witness_of_a_valid_task_solves_it(cls):
+    family, found = grounded(cls)
+    valid = np.flatnonzero(np.asarray(found.verdict) == 0)
+    assert valid.size >= 16, np.bincount(np.asarray(found.verdict), minlength=5)
+    replay = jax.jit(jax.vmap(lambda v, k, a: validity.solves(family, v, k, a)))
+    assert bool(jnp.all(replay(found.vector, found.key, found.actions)[valid]))
+    still = replay(found.vector, found.key, jnp.zeros_like(found.actions))[valid]
+    assert not bool(jnp.any(still))
+
+
+def test_only_the_target_moves():
+    family = Probe()
+    vectors = jax.random.uniform(jax.random.key(0), (64, len(family.specs)))
+    _, found = grounded(Probe)
+    moved = np.flatnonzero(np.any(np.asarray(found.vector != vectors), axis=0))
+    assert {family.specs[i].name for i in moved} == {"target_a", "target_b"}
+
+
+def test_broken_physics_is_a_verdict():
+    family = Probe()
+    bad = jnp.full(len(family.specs), jnp.nan)
+    verdict = validity.ground(family, SEARCH, bad, jax.random.key(0)).verdict
+    assert validity.VERDICTS[int(verdict)] == "broken physics"
