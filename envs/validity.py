@@ -17,6 +17,7 @@ from evosax.algorithms import SNES
 from envs import goals
 from envs.base import ACTIONS, AbstractFamily, Model
 
+BROKEN = 1e3  # cost of a sequence that breaks the physics
 KNOTS = 8  # action knots of a search sequence, linearly interpolated
 VERDICTS = ("valid", "broken physics", "no-op solves it", "random actions solve it", "no witness")
 
@@ -96,7 +97,7 @@ def _search(family: AbstractFamily, search: Search, model: Model, reset_key: jax
         actions = _interpolate(jnp.clip(knots, -1.0, 1.0), family.episode_steps)
         steps = play(family, model, reset_key, actions)
         cost, center = _unsteadiness(model.task.goal, steps.value)
-        return cost + 1e3 * steps.broken[-1], (actions, center, cost, jnp.any(steps.broken))
+        return jnp.where(steps.broken[-1], BROKEN, cost), (actions, center, cost, jnp.any(steps.broken))
 
     def generation(carry, key):
         state, best_cost, best = carry
@@ -114,7 +115,7 @@ def _search(family: AbstractFamily, search: Search, model: Model, reset_key: jax
     empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(attempt, jnp.zeros((KNOTS, ACTIONS)))[1])
     (_, best_cost, best), _ = jax.lax.scan(generation, (state, jnp.float32(jnp.inf), empty), jnp.stack(keys))
     actions, center, cost, _ = best
-    return actions, center, cost < 1e2, best_cost >= 1e3
+    return actions, center, cost < 1e2, best_cost >= BROKEN
 
 
 def _unsteadiness(goal: goals.Goal, value: jax.Array) -> tuple[jax.Array, jax.Array]:

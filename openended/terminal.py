@@ -67,7 +67,9 @@ class Progress:
     def round(self, metrics: Mapping[str, Any]) -> None:
         """A round is done; `metrics` are its numbers, with `round` among them or else one more than before."""
         number = metrics.get("round", self._values.get("round", 0) + 1)
-        self._values |= {key: float(x) for key, x in metrics.items() if _finite(x)} | {"round": float(number)}
+        known = {key: float(x) for key, x in metrics.items() if _finite(x)}
+        # Replaced, never changed in place: rich's thread reads it at any moment.
+        self._values = {**self._values, **known, "round": float(number)}
         self._marks.append((time.monotonic(), self.fraction))
         self._finished = True
         if self.plain:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from scipy import stats
 
 from openended import calibrate, statistics
 from openended.acceptance import AbstractAcceptance, AcceptanceState, Draw, Off, PowerPlay
@@ -391,6 +392,18 @@ def test_calibrate_command_fails_when_a_level_is_broken(monkeypatch: pytest.Monk
         row = calibrate.proportion("verdict misses", "p = 0.5", misses, 100, 0.5)
         monkeypatch.setattr(calibrate, "measure_verdicts", lambda *_, row=row: [row])
         assert calibrate.main(["--repeats", "1", "--json"]) == status
+
+
+@pytest.mark.slow
+def test_a_sound_archive_fails_a_try_as_often_as_the_exact_law_says() -> None:
+    rule, key, draw = PowerPlay(), np.random.default_rng(0), chance(0.7, seed=1)
+    for attempt, tries in ((0, 6000), (1, 6000)):
+        plan, verdict = rule.certificate(30, 1, attempt)
+        alarm = 1 - statistics.verdict_profile(verdict, 0.7)[0]
+        exact = stats.binom.sf(plan.allowed, plan.sample, alarm)
+        failed = sum(not rule.retain(rule.init(), draw, 30, [], attempt, key)[1].passed for _ in range(tries))
+        low, high = statistics.clopper_pearson(failed, tries, 0.99)
+        assert low < exact < high < 0.03
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""RL^2: a policy whose memory lives for a lifetime, trained by PPO over whole lifetimes (Duan et al. 2016, arXiv 1611.02779)."""
+"""RL^2 (Duan et al. 2016, arXiv 1611.02779): the policy's memory lives for a lifetime, PPO trains it over whole lifetimes."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Generators: one file, one final class, one config each."""

@@ -1,0 +1,54 @@
+"""What the loop knows of frontier and accepted tasks of one family: fixed-capacity arrays, one row per task."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+EMPTY, FRONTIER, ACCEPTED = 0, 1, 2
+
+
+class Repertoire(NamedTuple):
+    """Rows are tasks; ``status`` says which are used. All arrays share the first axis."""
+
+    vector: np.ndarray  # f32[N, D]
+    status: np.ndarray  # i32[N]
+    entered: np.ndarray  # i32[N] round in which it entered the frontier
+    success: np.ndarray  # f32[N] latest estimate of success in the last episode
+    progress: np.ndarray  # f32[N] latest realised learning progress
+    difficulty: np.ndarray  # f32[N] bits
+    order: np.ndarray  # i32[N] how many were accepted before it, -1 if it is not accepted
+    forgotten: np.ndarray  # bool[N] latest verdict of a retention test
+
+    def rows(self, status: int) -> np.ndarray:
+        """Indices with that status, accepted ones in the order of their acceptance."""
+        found = np.flatnonzero(self.status == status)
+        return found[np.argsort(self.order[found], kind="stable")]
+
+    def insert(self, **columns: np.ndarray) -> tuple[Repertoire, np.ndarray]:
+        """New frontier rows, as many as fit; the indices they got (shorter than the input when full)."""
+        free = np.flatnonzero(self.status == EMPTY)[: len(columns["vector"])]
+        return self.change(free, status=np.int32(FRONTIER), **{k: v[: free.size] for k, v in columns.items()}), free
+
+    def change(self, rows: np.ndarray, **columns) -> Repertoire:
+        """A copy with the named columns of some rows set."""
+        fresh = {}
+        for name, value in columns.items():
+            fresh[name] = getattr(self, name).copy()
+            fresh[name][rows] = value
+        return self._replace(**fresh)
+
+
+def empty(capacity: int, dims: int) -> Repertoire:
+    """A repertoire without tasks."""
+    return Repertoire(
+        vector=np.full((capacity, dims), 0.5, np.float32),
+        status=np.zeros(capacity, np.int32),
+        entered=np.zeros(capacity, np.int32),
+        success=np.zeros(capacity, np.float32),
+        progress=np.zeros(capacity, np.float32),
+        difficulty=np.zeros(capacity, np.float32),
+        order=np.full(capacity, -1, np.int32),
+        forgotten=np.zeros(capacity, bool),
+    )
