@@ -82,7 +82,9 @@ class Progress:
         if self._live is None:
             self._print(text)
         else:
-            self._live.console.print(text, markup=False)
+            from rich.text import Text
+
+            self._live.console.print(Text(text))  # markup=False would reach the live display too
 
     def summary(self, facts: Mapping[str, Any]) -> None:
         """End the display and print what came of the run and what to type next; see `summary_lines` for the keys."""

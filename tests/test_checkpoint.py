@@ -75,12 +75,15 @@ def test_tree_hash_sees_every_difference():
     assert checkpoint.tree_hash(jax.tree.map(jnp.asarray, base)) == checkpoint.tree_hash(base)
 
 
-@pytest.mark.parametrize("what", ["bit", "manifest bit", "file gone", "manifest gone"])
+@pytest.mark.parametrize("what", ["bit", "manifest bit", "manifest edited", "file gone", "manifest gone"])
 def test_damage_is_found_and_the_older_one_is_used(tmp_path, what):
     for number in (1, 2):
         path = checkpoint.save(tmp_path, number, state(number))
     victim = path / checkpoint.MANIFEST if "manifest" in what else largest_file(path / "arrays")
-    victim.unlink() if "gone" in what else flip_one_bit(victim)
+    if what == "manifest edited":
+        victim.write_text(victim.read_text().replace('"wide"', '"tall"'))
+    else:
+        victim.unlink() if "gone" in what else flip_one_bit(victim)
     restored = checkpoint.restore(tmp_path, state())
     assert restored.round == 1 and restored.state["wide"] == 2**40 + 1
     assert len(restored.problems) == 1 and "Checkpoint 2 is damaged" in restored.problems[0]
@@ -146,6 +149,19 @@ def test_a_full_disk_is_one_sentence_and_keeps_the_old_one(tmp_path, monkeypatch
     with pytest.raises(CheckpointError, match=r"2' could not be written: OSError.*No space left"):
         checkpoint.save(tmp_path, 2, state())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1"]
+
+
+def test_a_checkpoint_appears_whole(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, 1, state())
+
+    def killed(source, target):
+        assert target == tmp_path / "2" and (source / checkpoint.MANIFEST).exists()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(type(tmp_path), "rename", killed)
+        checkpoint.save(tmp_path, 2, state())
+    assert checkpoint.restore(tmp_path, state()).round == 1 and not (tmp_path / "2").exists()
 
 
 def test_thinning_is_geometric_and_never_asks_for_what_is_gone():

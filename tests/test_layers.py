@@ -18,9 +18,9 @@ ROOT = Path(__file__).resolve().parent.parent
 OPENENDED = {
     **dict.fromkeys([".", "types", "trees"], 0),
     **dict.fromkeys(["tasks", "returns", "statistics"], 1),
-    **dict.fromkeys(["rollouts", "repertoire", "networks"], 2),
+    **dict.fromkeys(["rollouts", "repertoire", "networks", "ppo"], 2),
     **dict.fromkeys(["generators", "learners", "objectives", "acceptance"], 3),
-    **dict.fromkeys(["loop"], 4),
+    **dict.fromkeys(["loop", "programs", "journal"], 4),
     **dict.fromkeys(["archive", "checkpoint", "metrics", "runfolder", "terminal", "plots"], 5),
     **dict.fromkeys(["train", "evaluate", "calibrate", "bench", "doctor", "replay", "exporting", "docs"], 6),
     **dict.fromkeys(["cli", "__main__"], 6),

@@ -53,7 +53,7 @@ class Evolve(AbstractGenerator):
     def init(self, specs: Sequence[ParamSpec], count: int, seed: int) -> EvolveState:
         """A fresh step distribution."""
         dims = len(specs)
-        return EvolveState(np.zeros(dims, np.float32), np.full(dims, self.sigma, np.float32), np.int32(0))
+        return EvolveState(np.zeros(dims, np.float32), np.full(dims, self.sigma, np.float32), np.zeros((), np.int32))
 
     def propose(
         self, state: EvolveState, specs: Sequence[ParamSpec], repertoire: Repertoire, count: int, rng: np.random.Generator
@@ -84,7 +84,7 @@ class Evolve(AbstractGenerator):
         mean, std = _tell(proposal.step[rows], rank.astype(np.float32), state.mean, state.std)
         std = np.clip(std, self.sigma_floor, 2.0 * self.sigma)
         if np.mean(std <= self.sigma_floor * 1.01) > 0.5:
-            return EvolveState(np.zeros_like(mean), np.full_like(std, self.sigma), np.int32(state.restarts + 1))
+            return EvolveState(np.zeros_like(mean), np.full_like(std, self.sigma), np.asarray(state.restarts + 1, np.int32))
         return EvolveState(np.clip(mean, -self.sigma, self.sigma), std, state.restarts)
 
     def _parents(self, repertoire: Repertoire, parents: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -1,0 +1,456 @@
+"""The PowerPlay loop: one round of propose, screen, learn, verify, accept or roll back. The only place where stages meet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from envs import validity
+from envs.base import ACTIONS, OBSERVATION, AbstractFamily
+from openended import repertoire as rep
+from openended import tasks, trees
+from openended.acceptance import AbstractAcceptance, AcceptanceState, Retention
+from openended.generators.base import AbstractGenerator, Proposal
+from openended.journal import Journal, NewTask
+from openended.learners.base import AbstractLearner, LearnerState
+from openended.objectives.base import AbstractObjective, Known
+from openended.programs import PURPOSES, Programs
+from openended.repertoire import ACCEPTED, EMPTY, FRONTIER, Repertoire
+
+
+class Settings(NamedTuple):
+    """Sizes of a round; see configs/config.yaml."""
+
+    episodes: int = 3
+    candidates: int = 64  # per family
+    screen_lifetimes: int = 4  # per valid candidate
+    entries: int = 32  # candidates per family whose entry is tested
+    trials: int = 48  # frontier tasks per family whose acceptance is tested
+    updates: int = 8
+    rows: int = 256  # lifetimes per family and update
+    block: int = 512  # rows of an evaluation program
+    capacity: int = 4096  # tasks per family that the loop can know
+    stay: int = 20  # rounds a task may stay in the frontier
+    frontier_share: float = 0.5
+    replay_share: float = 0.2  # the rest are this round's valid candidates
+    gate: float = 0.75  # success while learning from which acceptance is tried
+
+
+class LoopState(NamedTuple):
+    """Everything that changes, at the end of a round; what a checkpoint holds."""
+
+    round: np.ndarray  # i64[] rounds done
+    version: np.ndarray  # i64[] how often the learner was replaced
+    learner: LearnerState
+    model: Any  # the objective's device state
+    ranker: np.ndarray
+    generator: dict[str, Any]
+    acceptance: AcceptanceState
+    repertoire: dict[str, Repertoire]
+    steps: dict[str, np.ndarray]  # i64[] by purpose
+
+
+class Candidates(NamedTuple):
+    """One family's candidates of this round; ``open`` are the rows that are valid and that the old learner fails."""
+
+    proposal: Proposal
+    grounding: validity.Grounding
+    valid: np.ndarray  # bool[C]
+    known: Known  # for every candidate; zeros where it is not valid
+    open: np.ndarray  # i64[M] best first
+
+
+class Loop:
+    """Concrete parts, given once; every method takes the state and returns it."""
+
+    def __init__(
+        self,
+        families: dict[str, AbstractFamily],
+        learner: AbstractLearner,
+        generator: AbstractGenerator,
+        objective: AbstractObjective,
+        acceptance: AbstractAcceptance,
+        settings: Settings,
+        search: validity.Search,
+        seed: int,
+    ):
+        self.families, self.learner, self.generator = families, learner, generator
+        self.objective, self.acceptance, self.settings, self.seed = objective, acceptance, settings, seed
+        self.programs = Programs(families, learner, objective, search, settings.episodes, settings.block)
+
+    def init(self) -> LoopState:
+        """State before the first round."""
+        learner_key, model_key = jax.random.split(jax.random.key(self.seed))
+        capacity = self.settings.capacity
+        return LoopState(
+            round=np.zeros((), np.int64),
+            version=np.zeros((), np.int64),
+            learner=trees.replicate(self.learner.init(learner_key)),
+            model=trees.replicate(self.objective.init_model(model_key, OBSERVATION, ACTIONS)),
+            ranker=self.objective.init_ranker(),
+            generator={n: self.generator.init(f.specs, self.settings.candidates, self.seed) for n, f in self.families.items()},
+            acceptance=self.acceptance.init(),
+            repertoire={name: rep.empty(capacity, len(family.specs)) for name, family in self.families.items()},
+            steps={purpose: np.zeros((), np.int64) for purpose in PURPOSES},
+        )
+
+    def round(self, state: LoopState, stage=lambda name: None) -> tuple[LoopState, Journal]:
+        """One round. ``stage`` is told the name of each stage as it begins."""
+        work = Round(self, state)
+        for name in ("propose", "enter", "learn", "verify", "finish"):
+            stage(name)
+            getattr(work, name)()
+        return work.state, work.journal
+
+
+class Round:
+    """The work of one round: ``state`` is replaced stage by stage, ``journal`` collects what happened."""
+
+    def __init__(self, loop: Loop, state: LoopState):
+        self.loop, self.state, self.old = loop, state, state
+        self.number = int(state.round) + 1
+        self.journal = Journal(self.number)
+        self.key = jax.random.fold_in(jax.random.key(loop.seed), self.number)
+        self.rng = np.random.default_rng([loop.seed, self.number])
+        self.calls = 0
+        self.candidates: dict[str, Candidates] = {}
+        self.entered: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # candidate rows and the repertoire rows they got
+        self.estimate: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # successes and lifetimes by repertoire row
+        loop.programs.steps = {purpose: int(value) for purpose, value in state.steps.items()}
+
+    # Stages.
+
+    def propose(self) -> None:
+        """Generator, witness search, screen with the old learner, rank by the objective."""
+        loop = self.loop
+        for name, family in loop.families.items():
+            book = self.state.repertoire[name]
+            count = loop.settings.candidates
+            proposal, generator = loop.generator.propose(self.state.generator[name], family.specs, book, count, self.rng)
+            self.state = self.state._replace(generator=self.state.generator | {name: generator})
+            grounding = loop.programs.ground(name, proposal.vector, self._fresh())
+            grounding = grounding._replace(vector=tasks.snap(family.specs, grounding.vector))
+            self.candidates[name] = self._screen(name, proposal, grounding)
+
+    def enter(self) -> None:
+        """Old evidence for the best candidates; those that the old learner fails by test enter the frontier."""
+        rows = {name: c.open[: self.loop.settings.entries] for name, c in self.candidates.items()}
+        flat = [(name, int(row)) for name in rows for row in rows[name]]
+        vectors = [(name, self.candidates[name].grounding.vector[row]) for name, row in flat]
+        draw = self._drawer(vectors, self.state.learner.params, "verify")
+        acceptance, evidence = self.loop.acceptance.entry(self.state.acceptance, draw, len(flat))
+        self.state = self.state._replace(acceptance=acceptance)
+        enters: dict[str, list[int]] = {name: [] for name in rows}
+        for i, (name, row) in enumerate(flat):
+            task = self._record(name, row)
+            self._evaluated(task, "old", evidence.lifetimes[i], evidence.successes[i])
+            if evidence.rejects[i]:
+                enters[name].append(row)
+            else:
+                self.journal.status(task, "rejected", f"the old learner may solve it: {_of(evidence, i)}")
+        for name, chosen in enters.items():
+            self._into_frontier(name, np.array(chosen, np.int64))
+
+    def learn(self) -> None:
+        """Updates on frontier, archive and fresh candidates; success while learning is the estimate of progress."""
+        self._train(frontier_share=self.loop.settings.frontier_share)
+
+    def verify(self) -> None:
+        """Retention first (repair, else roll back), then acceptance with the learner that is kept."""
+        loop = self.loop
+        retained = False
+        for attempt in range(loop.acceptance.repairs + 1):
+            result = self._retain(attempt)
+            retained = result.passed
+            if retained or attempt == loop.acceptance.repairs:
+                break
+            self.journal.events.append((None, "repaired", f"extra replay because {result.reason}"))
+            self._train(frontier_share=0.0)
+        accepted = self._decide() if retained else 0
+        if not loop.acceptance.keeps_learner(retained, accepted > 0):
+            reason = "it forgot accepted tasks" if not retained else "no task was accepted (strict mode)"
+            self.journal.events.append((None, "rolled_back", f"the learner of the previous round returns: {reason}"))
+            self.state = self.state._replace(learner=self.old.learner, version=self.old.version)
+
+    def finish(self) -> None:
+        """Objective and generator learn from what became of the candidates; stale frontier tasks leave; counts."""
+        for name in self.loop.families:
+            self._teach(name)
+            self._retire(name)
+        if self.number % self.loop.acceptance.audit_every == 0:
+            self.audit()
+        steps = {purpose: np.asarray(count, np.int64) for purpose, count in self.loop.programs.steps.items()}
+        self.state = self.state._replace(round=np.asarray(self.number, np.int64), steps=steps)
+        self._count(steps)
+
+    def audit(self) -> Retention:
+        """A verdict for every accepted task."""
+        population = self._accepted()
+        draw = self._drawer([(n, self.state.repertoire[n].vector[r]) for n, r in population], self._params(), "retention")
+        result = self.loop.acceptance.audit(draw, len(population))
+        self._note_retention(population, result, "audit")
+        self.journal.events.append((None, "audited", result.reason))
+        return result
+
+    # Parts of the stages.
+
+    def _screen(self, name: str, proposal: Proposal, grounding: validity.Grounding) -> Candidates:
+        loop, settings = self.loop, self.loop.settings
+        vector = grounding.vector
+        book = self.state.repertoire[name]
+        taken = book.vector[book.status != EMPTY]
+        valid = (grounding.verdict == 0) & tasks.novel(vector, taken, loop.generator.novelty)
+        rows = np.repeat(np.flatnonzero(valid), settings.screen_lifetimes)
+        out = loop.programs.evaluate(name, self.state.learner.params, vector[rows], self._fresh(), "screen")
+        successes = np.bincount(rows, out.success[:, -1], minlength=len(vector)).astype(np.int64)
+        broken = np.bincount(rows, out.broken, minlength=len(vector)) > 0
+        for row in np.flatnonzero(broken & valid):
+            self.journal.status(self._record(name, int(row), proposal, grounding), "quarantined", "physics left its bounds")
+        valid = valid & ~broken
+        known = Known(
+            successes, np.where(valid, settings.screen_lifetimes, 0), _kin(book, proposal), self._cost(name, proposal)
+        )
+        rank = loop.objective.predict(self.state.ranker, known, self.rng)
+        failing = valid & (successes < loop.acceptance.fail * settings.screen_lifetimes)
+        order = np.flatnonzero(failing)
+        return Candidates(proposal, grounding, valid, known, order[np.argsort(-rank[order], kind="stable")])
+
+    def _cost(self, name: str, proposal: Proposal) -> np.ndarray:
+        """Relative cost: description bits over a parentless task's bits, plus one for the steps that all tasks share."""
+        vectors = self.state.repertoire[name].vector
+        bits = [
+            tasks.cost_bits(child, vectors[parent] if parent >= 0 else None)
+            for child, parent in zip(proposal.vector, proposal.parent, strict=True)
+        ]
+        return 1.0 + np.array(bits) / tasks.cost_bits(proposal.vector[0], None)
+
+    def _into_frontier(self, name: str, rows: np.ndarray) -> None:
+        candidate, book = self.candidates[name], self.state.repertoire[name]
+        success = candidate.known.successes[rows] / np.maximum(candidate.known.lifetimes[rows], 1)
+        book, places = book.insert(
+            vector=candidate.grounding.vector[rows],
+            entered=np.full(rows.size, self.number, np.int32),
+            success=success.astype(np.float32),
+            progress=np.zeros(rows.size, np.float32),
+            difficulty=candidate.grounding.difficulty[rows],
+        )
+        for row in rows[: places.size]:
+            self.journal.status(self._id(name, candidate.grounding.vector[row]), "frontier", "the old learner fails it by test")
+        for row in rows[places.size :]:
+            self.journal.status(self._id(name, candidate.grounding.vector[row]), "rejected", "the frontier is full")
+        self.entered[name] = (rows[: places.size], places)
+        self._keep(name, book)
+
+    def _train(self, frontier_share: float) -> None:
+        settings, batch, source = self.loop.settings, {}, {}
+        for name in self.loop.families:
+            vectors, rows = self._mixture(name, frontier_share)
+            index = self.rng.choice(len(rows), (settings.updates, settings.rows), p=rows_weight(rows))
+            batch[name], source[name] = vectors[index], np.array([row for row, _ in rows])[index]
+        learner, model, (reports, metrics) = self.loop.programs.learn(
+            self.state.learner, self.state.model, batch, self._fresh()
+        )
+        self.state = self.state._replace(learner=learner, model=model, version=self.state.version + 1)
+        self.journal.metrics |= metrics
+        late = settings.updates // 2
+        for name, report in reports.items():
+            rows, won = source[name][late:].ravel(), report.success[late:, :, -1].ravel()
+            real = rows >= 0
+            size = settings.capacity
+            wins, tries = (np.bincount(rows[real], w, minlength=size) for w in (won[real], np.ones(real.sum())))
+            self.estimate[name] = (wins, tries)
+
+    def _mixture(self, name: str, frontier_share: float) -> tuple[np.ndarray, list[tuple[int, float]]]:
+        """Vectors to learn from and, for each, its repertoire row (-1 for a candidate) and its probability weight."""
+        book, candidate = self.state.repertoire[name], self.candidates[name]
+        replay = self.loop.settings.replay_share
+        pools = [
+            (book.rows(FRONTIER), frontier_share),
+            (book.rows(ACCEPTED), replay if frontier_share else 1.0),
+            (np.flatnonzero(candidate.valid), (1.0 - replay - frontier_share) if frontier_share else 0.2),
+        ]
+        vectors, rows = [], []
+        for i, (members, share) in enumerate(pools):
+            source = candidate.grounding.vector if i == 2 else book.vector
+            vectors.append(source[members])
+            rows += [(-1 if i == 2 else int(m), share / members.size) for m in members]
+        if not rows:  # no valid candidate and nothing known: learn on the proposals themselves
+            return candidate.grounding.vector, [(-1, 1.0)] * len(candidate.grounding.vector)
+        return np.concatenate(vectors), rows
+
+    def _retain(self, attempt: int) -> Retention:
+        population = self._accepted()
+        risk = [i for i, (n, r) in enumerate(population) if self.state.repertoire[n].forgotten[r]][:32]
+        draw = self._drawer([(n, self.state.repertoire[n].vector[r]) for n, r in population], self._params(), "retention")
+        acceptance, result = self.loop.acceptance.retain(
+            self.state.acceptance, draw, len(population), np.array(risk, np.int64), attempt, self.rng
+        )
+        self.state = self.state._replace(acceptance=acceptance)
+        self._note_retention(population, result, "retention")
+        return result
+
+    def _decide(self) -> int:
+        trials = []
+        for name, (wins, tries) in self.estimate.items():
+            rows = self.state.repertoire[name].rows(FRONTIER)
+            rate = wins[rows] / np.maximum(tries[rows], 1)
+            ready = (tries[rows] >= 2) & (rate >= self.loop.settings.gate)
+            if not np.isfinite(getattr(self.loop.acceptance, "alpha", np.inf)):
+                ready = np.ones(rows.size, bool)  # acceptance off keeps everything
+            best = rows[ready][np.argsort(-rate[ready], kind="stable")][: self.loop.settings.trials]
+            trials += [(name, int(row)) for row in best]
+        draw = self._drawer([(n, self.state.repertoire[n].vector[r]) for n, r in trials], self._params(), "verify")
+        acceptance, decision = self.loop.acceptance.decide(self.state.acceptance, draw, len(trials))
+        before = int(self.state.acceptance.accepted)
+        self.state = self.state._replace(acceptance=acceptance)
+        for i, (name, row) in enumerate(trials):
+            task = self._id(name, self.state.repertoire[name].vector[row])
+            self._evaluated(task, "new", decision.evidence.lifetimes[i], decision.evidence.successes[i])
+            if decision.accept[i]:
+                self._keep(name, self.state.repertoire[name].change(row, status=ACCEPTED, order=before))
+                self.journal.status(task, "accepted", decision.reason[i])
+                before += 1
+        return int(decision.accept.sum())
+
+    def _teach(self, name: str) -> None:
+        candidate, (rows, places) = self.candidates[name], self.entered.get(name, (np.zeros(0, int),) * 2)
+        wins, tries = self.estimate[name]
+        book = self.state.repertoire[name]
+        seen = np.flatnonzero(tries > 0)
+        after = wins[seen] / tries[seen]
+        gain = after - book.success[seen]
+        self._keep(name, book.change(seen, success=after.astype(np.float32), progress=gain.astype(np.float32)))
+        trained = tries[places] > 0
+        rows, places = rows[trained], places[trained]
+        cost = candidate.known.cost[rows]
+        realised = self.loop.objective.score(book.success[places], wins[places] / tries[places], cost)
+        known = Known(*(column[rows] for column in candidate.known))
+        fitness = np.where(candidate.valid, -1.0, -np.inf)
+        fitness[rows] = realised
+        generator = self.loop.generator.update(self.state.generator[name], candidate.proposal, fitness)
+        self.state = self.state._replace(
+            ranker=self.loop.objective.learn(self.state.ranker, known, realised),
+            generator=self.state.generator | {name: generator},
+        )
+
+    def _retire(self, name: str) -> None:
+        book = self.state.repertoire[name]
+        rows = book.rows(FRONTIER)
+        stale = rows[book.entered[rows] <= self.number - self.loop.settings.stay]
+        for row in stale:
+            reason = f"not solved within {self.loop.settings.stay} rounds in the frontier"
+            self.journal.status(self._id(name, book.vector[row]), "rejected", reason)
+        self._keep(name, book.change(stale, status=EMPTY))
+
+    # Small helpers.
+
+    def _accepted(self) -> list[tuple[str, int]]:
+        return [(name, int(row)) for name, book in self.state.repertoire.items() for row in book.rows(ACCEPTED)]
+
+    def _note_retention(self, population: Sequence[tuple[str, int]], result: Retention, purpose: str) -> None:
+        lost = set(result.forgotten.tolist())
+        for i, n, k in zip(result.tested.tolist(), result.lifetimes, result.successes, strict=True):
+            name, row = population[i]
+            book = self.state.repertoire[name]
+            task = self._id(name, book.vector[row])
+            self._evaluated(task, purpose, n, k)
+            if bool(book.forgotten[row]) != (i in lost):
+                kind = "forgotten" if i in lost else "restored"
+                self.journal.events.append((task, kind, f"solved in {k} of {n} lifetimes"))
+                self._keep(name, book.change(row, forgotten=i in lost))
+
+    def _drawer(self, items: Sequence[tuple[str, np.ndarray]], params: Any, purpose: str):
+        """The acceptance test's view of the learner: (indices, lifetimes) -> successes, fresh seeds at every call."""
+
+        def draw(index: np.ndarray, count: np.ndarray) -> np.ndarray:
+            wins = np.zeros(len(index), np.int64)
+            for name in self.loop.families:
+                mine = np.array([j for j, i in enumerate(index) if items[i][0] == name], np.int64)
+                if mine.size == 0:
+                    continue
+                rows = np.repeat(mine, count[mine])
+                vectors = np.stack([items[index[j]][1] for j in rows])
+                out = self.loop.programs.evaluate(name, params, vectors, self._fresh(), purpose)
+                wins += np.bincount(rows, out.success[:, -1], minlength=len(index)).astype(np.int64)
+            return wins
+
+        return draw
+
+    def _record(self, name: str, row: int, proposal: Proposal | None = None, found: Any = None) -> str:
+        """The journal's row of a candidate; its id."""
+        proposal = proposal or self.candidates[name].proposal
+        found = found or self.candidates[name].grounding
+        book, vector, parent = self.state.repertoire[name], found.vector[row], int(proposal.parent[row])
+        task = self._id(name, vector)
+        kind = "speedup" if proposal.operator[row] == "speedup" else "skill"
+        witness = {"key": found.key[row].tolist(), "actions": found.actions[row].tolist()}
+        specs = self.loop.families[name].specs
+        origin = book.vector[parent] if parent >= 0 else None
+        delta = {} if origin is None else {s.name: float(d) for s, d in zip(specs, vector - origin, strict=True) if d != 0}
+        self.journal.tasks.append(
+            NewTask(
+                task,
+                name,
+                vector,
+                kind,
+                int(self.old.version),
+                tasks.cost_bits(vector, origin),
+                witness,
+                None if origin is None else self._id(name, origin),
+                proposal.operator[row],
+                delta,
+            )  # fmt: skip
+        )
+        return task
+
+    def _count(self, steps: dict[str, np.ndarray]) -> None:
+        books = self.state.repertoire
+        accepted = sum(book.rows(ACCEPTED).size for book in books.values())
+        lost = sum(int(book.forgotten[book.rows(ACCEPTED)].sum()) for book in books.values())
+        hard = np.concatenate([book.difficulty[book.rows(ACCEPTED)] for book in books.values()])
+        self.journal.metrics |= {
+            "steps_total": float(sum(steps.values())),
+            **{f"steps_{purpose}": float(value) for purpose, value in steps.items()},
+            "accepted": float(accepted),
+            "retained": float(accepted - lost),
+            "frontier": float(sum(book.rows(FRONTIER).size for book in books.values())),
+            "candidates": float(self.loop.settings.candidates * len(books)),
+            "valid": float(sum(c.valid.sum() for c in self.candidates.values())),
+            "difficulty": float(np.median(hard)) if hard.size else float("nan"),
+        }
+
+    def _evaluated(self, task: str, purpose: str, lifetimes: Any, successes: Any) -> None:
+        version = self.old.version if purpose == "old" else self.state.version
+        self.journal.evaluations.append((task, int(version), purpose, int(lifetimes), int(successes)))
+
+    def _id(self, name: str, vector: np.ndarray) -> str:
+        return tasks.task_id(name, vector)
+
+    def _keep(self, name: str, book: Repertoire) -> None:
+        self.state = self.state._replace(repertoire=self.state.repertoire | {name: book})
+
+    def _params(self) -> Any:
+        return self.state.learner.params
+
+    def _fresh(self) -> jax.Array:
+        """A key that was never used before: screening, training and verification never share seeds."""
+        self.calls += 1
+        return jax.random.fold_in(self.key, self.calls)
+
+
+def rows_weight(rows: list[tuple[int, float]]) -> np.ndarray:
+    """Probabilities f[N] of the rows of a mixture."""
+    weight = np.array([share for _, share in rows])
+    return weight / weight.sum()
+
+
+def _kin(book: Repertoire, proposal: Proposal) -> np.ndarray:
+    """Latest progress of each candidate's parent, 0 without a parent."""
+    return np.where(proposal.parent >= 0, book.progress[np.maximum(proposal.parent, 0)], 0.0)
+
+
+def _of(evidence: Any, i: int) -> str:
+    return f"solved in {evidence.successes[i]} of {evidence.lifetimes[i]} lifetimes"

@@ -1,0 +1,123 @@
+"""The compiled programs of a run: ground, evaluate and learn, each with one fixed shape, and the count of their steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec
+
+from envs import validity
+from envs.base import AbstractFamily
+from openended import rollouts, trees
+from openended.learners.base import AbstractLearner, LearnerState
+from openended.objectives.base import AbstractObjective
+from openended.types import LearnReport, Outcome, Params
+
+PURPOSES = ("screen", "learn", "verify", "retention", "witness")
+
+
+class Programs:
+    """One program per family and stage. ``steps`` counts every control step that was run, padding included."""
+
+    def __init__(
+        self,
+        families: dict[str, AbstractFamily],
+        learner: AbstractLearner,
+        objective: AbstractObjective,
+        search: validity.Search,
+        episodes: int,
+        block: int,
+    ):
+        if block % len(jax.devices()):
+            raise ValueError(f"loop.block is {block}; allowed: a multiple of the {len(jax.devices())} devices")
+        self.families, self.learner, self.objective, self.search = families, learner, objective, search
+        self.episodes, self.block = episodes, block
+        self.steps = dict.fromkeys(PURPOSES, 0)
+        self._ground = {name: _ground_program(family, search) for name, family in families.items()}
+        self._outcomes: dict[tuple[str, bool], Callable] = {}
+        self._learn = self._learn_program()
+
+    def ground(self, name: str, vectors: np.ndarray, key: jax.Array) -> validity.Grounding:
+        """Witness search and validity of candidates [N, D]; N is the same in every round."""
+        self.steps["witness"] += len(vectors) * self.search.steps(self.families[name])
+        found = self._ground[name](jnp.asarray(vectors), jax.random.split(key, len(vectors)))
+        return jax.tree.map(np.asarray, found._replace(key=jax.random.key_data(found.key)))
+
+    def evaluate(
+        self, name: str, params: Params, vectors: np.ndarray, key: jax.Array, purpose: str, wipe: bool = False
+    ) -> Outcome:
+        """One lifetime per row of [N, D], any N, in blocks of one fixed size."""
+        program = self._outcome_program(name, wipe)
+        parts = []
+        for start in range(0, len(vectors), self.block):
+            rows = vectors[start : start + self.block]
+            padded = np.concatenate([rows, np.repeat(rows[:1], self.block - len(rows), axis=0)])
+            keys = jax.random.split(jax.random.fold_in(key, start), self.block)
+            out = program(params, jnp.asarray(padded), keys)
+            parts.append(jax.tree.map(lambda x, n=len(rows): np.asarray(x)[:n], out))
+            if purpose in self.steps:
+                self.steps[purpose] += self.block * self.episodes * self.families[name].episode_steps
+        if not parts:
+            return Outcome(np.zeros((0, self.episodes), bool), np.zeros(0, bool))
+        return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+
+    def learn(self, state: LearnerState, model, tasks: dict[str, np.ndarray], key: jax.Array):
+        """Updates in a row on tasks {name: f32[U, B, D]} -> (state, model, report with success [U, B, K] by family)."""
+        some = next(iter(tasks.values()))
+        lifetimes = some.shape[0] * sum(rows.shape[1] for rows in tasks.values())
+        self.steps["learn"] += lifetimes * self.episodes * next(iter(self.families.values())).episode_steps
+        state, model, report = self._learn(state, model, {k: jnp.asarray(v) for k, v in tasks.items()}, key)
+        return state, model, self._by_family(report, tasks)
+
+    def _by_family(self, report: LearnReport, tasks: dict[str, np.ndarray]) -> tuple[dict[str, LearnReport], dict[str, float]]:
+        """Undo the order in which devices and families were joined."""
+        devices, out = len(jax.devices()), {}
+        updates = next(iter(tasks.values())).shape[0]
+        success = np.asarray(report.success).reshape(updates, devices, -1, self.episodes)
+        broken = np.asarray(report.broken).reshape(updates, devices, -1)
+        start = 0
+        for name in self.families:
+            share = tasks[name].shape[1] // devices
+            part = slice(start, start + share)
+            rows = success[:, :, part].reshape(updates, -1, self.episodes)
+            out[name] = LearnReport(rows, broken[:, :, part].reshape(updates, -1), {})
+            start += share
+        return out, {name: float(np.mean(value)) for name, value in report.metrics.items()}
+
+    def _outcome_program(self, name: str, wipe: bool) -> Callable:
+        if (name, wipe) not in self._outcomes:
+            run = rollouts.outcomes(self.families[name], self.learner.policy, self.episodes, wipe)
+            specs = (trees.SAME, trees.ROWS, trees.ROWS)
+            self._outcomes[name, wipe] = trees.over_devices(run, specs, trees.ROWS)
+        return self._outcomes[name, wipe]
+
+    def _learn_program(self) -> Callable:
+        policy, learner, objective = self.learner.policy, self.learner, self.objective
+
+        def sample(params, tasks, key):
+            return rollouts.lifetimes(self.families, policy, params, tasks, key, self.episodes)
+
+        def update(carry, inputs):
+            state, model = carry
+            tasks, key = inputs
+            intrinsic = lambda rollout: objective.intrinsic(model, rollout)  # noqa: E731
+            state, rollout, report = learner.update(state, sample, tasks, intrinsic, key)
+            return (state, objective.train(model, rollout)), report
+
+        def run(state, model, tasks, key):
+            updates = next(iter(tasks.values())).shape[0]
+            keys = jax.random.split(trees.device_key(key), updates)
+            (state, model), report = jax.lax.scan(update, (state, model), (tasks, keys))
+            return state, model, report._replace(metrics=trees.mean(report.metrics))
+
+        rows = PartitionSpec(None, trees.AXIS)
+        out = (trees.SAME, trees.SAME, LearnReport(rows, rows, trees.SAME))
+        return trees.over_devices(run, (trees.SAME, trees.SAME, rows, trees.SAME), out)
+
+
+def _ground_program(family: AbstractFamily, search: validity.Search) -> Callable:
+    run = jax.vmap(lambda vector, key: validity.ground(family, search, vector, key))
+    return trees.over_devices(run, (trees.ROWS, trees.ROWS), trees.ROWS)
