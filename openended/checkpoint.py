@@ -16,6 +16,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import logging
 import math
 import os
 import shutil
@@ -32,6 +33,7 @@ from orbax.checkpoint import v1 as ocp
 MANIFEST = "manifest.json"
 RECENT_SNAPSHOTS = 8
 _TEMPORARY = ".tmp-"
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax prints pages about errors that it raises as well
 
 
 class CheckpointError(Exception):
@@ -81,15 +83,12 @@ def restore(folder: str | Path, like: Any, at: int | None = None) -> Restored:
     """
     folder = Path(folder).resolve()
     problems: list[str] = []
-    for number in reversed(versions(folder, complete=False)):
-        if at is not None and number > at:
-            continue
+    for number in reversed([n for n in versions(folder, complete=False) if at is None or n <= at]):
         try:
             return Restored(number, _read(folder / str(number), like), problems)
         except _Damaged as damage:
             problems.append(f"Checkpoint {number} is damaged ({damage}) and was skipped.")
-    limit = "" if at is None else f" up to round {at}"
-    raise CheckpointError(" ".join([f"There is no good checkpoint{limit} in '{folder}'.", *problems]))
+    raise CheckpointError(" ".join([f"There is no good checkpoint in '{folder}'.", *problems]))
 
 
 def save_snapshot(folder: str | Path, version: int, params: Any, protect: Container[int] = ()) -> Path:
@@ -225,7 +224,8 @@ def _write(folder: Path, number: int, tree: Any) -> Path:
         _sync(folder)
     except Exception as error:  # tensorstore reports a full disk in exceptions of its own
         shutil.rmtree(temporary, ignore_errors=True)
-        raise CheckpointError(f"Checkpoint '{final}' could not be written: {type(error).__name__}: {error}.") from error
+        why = "the disk is full" if "No space left" in str(error) else f"{type(error).__name__}: {error}"[:300]
+        raise CheckpointError(f"Checkpoint '{final}' could not be written: {why}.") from error
     return final
 
 

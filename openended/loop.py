@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,55 +11,14 @@ from envs import validity
 from envs.base import ACTIONS, OBSERVATION, AbstractFamily
 from openended import repertoire as rep
 from openended import tasks, trees
-from openended.acceptance import AbstractAcceptance, AcceptanceState, Retention
+from openended.acceptance import AbstractAcceptance, Retention
 from openended.generators.base import AbstractGenerator, Proposal
-from openended.journal import Journal, NewTask
-from openended.learners.base import AbstractLearner, LearnerState
+from openended.journal import Journal
+from openended.learners.base import AbstractLearner
+from openended.ledger import Candidates, Ledger, LoopState, Settings, kin, rows_weight, solved_of
 from openended.objectives.base import AbstractObjective, Known
 from openended.programs import PURPOSES, Programs
-from openended.repertoire import ACCEPTED, EMPTY, FRONTIER, Repertoire
-
-
-class Settings(NamedTuple):
-    """Sizes of a round; see configs/config.yaml."""
-
-    episodes: int = 3
-    candidates: int = 64  # per family
-    screen_lifetimes: int = 4  # per valid candidate
-    entries: int = 32  # candidates per family whose entry is tested
-    trials: int = 48  # frontier tasks per family whose acceptance is tested
-    updates: int = 8
-    rows: int = 256  # lifetimes per family and update
-    block: int = 512  # rows of an evaluation program
-    capacity: int = 4096  # tasks per family that the loop can know
-    stay: int = 20  # rounds a task may stay in the frontier
-    frontier_share: float = 0.5
-    replay_share: float = 0.2  # the rest are this round's valid candidates
-    gate: float = 0.75  # success while learning from which acceptance is tried
-
-
-class LoopState(NamedTuple):
-    """Everything that changes, at the end of a round; what a checkpoint holds."""
-
-    round: np.ndarray  # i64[] rounds done
-    version: np.ndarray  # i64[] how often the learner was replaced
-    learner: LearnerState
-    model: Any  # the objective's device state
-    ranker: np.ndarray
-    generator: dict[str, Any]
-    acceptance: AcceptanceState
-    repertoire: dict[str, Repertoire]
-    steps: dict[str, np.ndarray]  # i64[] by purpose
-
-
-class Candidates(NamedTuple):
-    """One family's candidates of this round; ``open`` are the rows that are valid and that the old learner fails."""
-
-    proposal: Proposal
-    grounding: validity.Grounding
-    valid: np.ndarray  # bool[C]
-    known: Known  # for every candidate; zeros where it is not valid
-    open: np.ndarray  # i64[M] best first
+from openended.repertoire import ACCEPTED, EMPTY, FRONTIER
 
 
 class Loop:
@@ -106,20 +64,14 @@ class Loop:
         return work.state, work.journal
 
 
-class Round:
-    """The work of one round: ``state`` is replaced stage by stage, ``journal`` collects what happened."""
+class Round(Ledger):
+    """The work of one round: stages in the order of their definition."""
 
     def __init__(self, loop: Loop, state: LoopState):
-        self.loop, self.state, self.old = loop, state, state
-        self.number = int(state.round) + 1
-        self.journal = Journal(self.number)
-        self.key = jax.random.fold_in(jax.random.key(loop.seed), self.number)
-        self.rng = np.random.default_rng([loop.seed, self.number])
-        self.calls = 0
-        self.candidates: dict[str, Candidates] = {}
+        super().__init__(loop.programs, state, loop.seed)
+        self.loop = loop
         self.entered: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # candidate rows and the repertoire rows they got
         self.estimate: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # successes and lifetimes by repertoire row
-        loop.programs.steps = {purpose: int(value) for purpose, value in state.steps.items()}
 
     # Stages.
 
@@ -145,12 +97,12 @@ class Round:
         self.state = self.state._replace(acceptance=acceptance)
         enters: dict[str, list[int]] = {name: [] for name in rows}
         for i, (name, row) in enumerate(flat):
-            task = self._record(name, row)
+            task = self._record(name, row, self.candidates[name].proposal, self.candidates[name].grounding)
             self._evaluated(task, "old", evidence.lifetimes[i], evidence.successes[i])
             if evidence.rejects[i]:
                 enters[name].append(row)
             else:
-                self.journal.status(task, "rejected", f"the old learner may solve it: {_of(evidence, i)}")
+                self.journal.status(task, "rejected", f"the old learner may solve it: {solved_of(evidence, i)}")
         for name, chosen in enters.items():
             self._into_frontier(name, np.array(chosen, np.int64))
 
@@ -197,7 +149,7 @@ class Round:
 
     # Parts of the stages.
 
-    def _screen(self, name: str, proposal: Proposal, grounding: validity.Grounding) -> Candidates:
+    def _screen(self, name: str, proposal: Proposal, grounding: Any) -> Candidates:
         loop, settings = self.loop, self.loop.settings
         vector = grounding.vector
         book = self.state.repertoire[name]
@@ -210,22 +162,11 @@ class Round:
         for row in np.flatnonzero(broken & valid):
             self.journal.status(self._record(name, int(row), proposal, grounding), "quarantined", "physics left its bounds")
         valid = valid & ~broken
-        known = Known(
-            successes, np.where(valid, settings.screen_lifetimes, 0), _kin(book, proposal), self._cost(name, proposal)
-        )
+        known = Known(successes, np.where(valid, settings.screen_lifetimes, 0), kin(book, proposal), self._cost(name, proposal))
         rank = loop.objective.predict(self.state.ranker, known, self.rng)
         failing = valid & (successes < loop.acceptance.fail * settings.screen_lifetimes)
         order = np.flatnonzero(failing)
         return Candidates(proposal, grounding, valid, known, order[np.argsort(-rank[order], kind="stable")])
-
-    def _cost(self, name: str, proposal: Proposal) -> np.ndarray:
-        """Relative cost: description bits over a parentless task's bits, plus one for the steps that all tasks share."""
-        vectors = self.state.repertoire[name].vector
-        bits = [
-            tasks.cost_bits(child, vectors[parent] if parent >= 0 else None)
-            for child, parent in zip(proposal.vector, proposal.parent, strict=True)
-        ]
-        return 1.0 + np.array(bits) / tasks.cost_bits(proposal.vector[0], None)
 
     def _into_frontier(self, name: str, rows: np.ndarray) -> None:
         candidate, book = self.candidates[name], self.state.repertoire[name]
@@ -257,10 +198,10 @@ class Round:
         self.journal.metrics |= metrics
         late = settings.updates // 2
         for name, report in reports.items():
-            rows, won = source[name][late:].ravel(), report.success[late:, :, -1].ravel()
-            real = rows >= 0
+            place, won = source[name][late:].ravel(), report.success[late:, :, -1].ravel()
+            real = place >= 0
             size = settings.capacity
-            wins, tries = (np.bincount(rows[real], w, minlength=size) for w in (won[real], np.ones(real.sum())))
+            wins, tries = (np.bincount(place[real], w, minlength=size) for w in (won[real], np.ones(real.sum())))
             self.estimate[name] = (wins, tries)
 
     def _mixture(self, name: str, frontier_share: float) -> tuple[np.ndarray, list[tuple[int, float]]]:
@@ -272,7 +213,8 @@ class Round:
             (book.rows(ACCEPTED), replay if frontier_share else 1.0),
             (np.flatnonzero(candidate.valid), (1.0 - replay - frontier_share) if frontier_share else 0.2),
         ]
-        vectors, rows = [], []
+        vectors: list[np.ndarray] = []
+        rows: list[tuple[int, float]] = []
         for i, (members, share) in enumerate(pools):
             source = candidate.grounding.vector if i == 2 else book.vector
             vectors.append(source[members])
@@ -344,113 +286,3 @@ class Round:
             reason = f"not solved within {self.loop.settings.stay} rounds in the frontier"
             self.journal.status(self._id(name, book.vector[row]), "rejected", reason)
         self._keep(name, book.change(stale, status=EMPTY))
-
-    # Small helpers.
-
-    def _accepted(self) -> list[tuple[str, int]]:
-        return [(name, int(row)) for name, book in self.state.repertoire.items() for row in book.rows(ACCEPTED)]
-
-    def _note_retention(self, population: Sequence[tuple[str, int]], result: Retention, purpose: str) -> None:
-        lost = set(result.forgotten.tolist())
-        for i, n, k in zip(result.tested.tolist(), result.lifetimes, result.successes, strict=True):
-            name, row = population[i]
-            book = self.state.repertoire[name]
-            task = self._id(name, book.vector[row])
-            self._evaluated(task, purpose, n, k)
-            if bool(book.forgotten[row]) != (i in lost):
-                kind = "forgotten" if i in lost else "restored"
-                self.journal.events.append((task, kind, f"solved in {k} of {n} lifetimes"))
-                self._keep(name, book.change(row, forgotten=i in lost))
-
-    def _drawer(self, items: Sequence[tuple[str, np.ndarray]], params: Any, purpose: str):
-        """The acceptance test's view of the learner: (indices, lifetimes) -> successes, fresh seeds at every call."""
-
-        def draw(index: np.ndarray, count: np.ndarray) -> np.ndarray:
-            wins = np.zeros(len(index), np.int64)
-            for name in self.loop.families:
-                mine = np.array([j for j, i in enumerate(index) if items[i][0] == name], np.int64)
-                if mine.size == 0:
-                    continue
-                rows = np.repeat(mine, count[mine])
-                vectors = np.stack([items[index[j]][1] for j in rows])
-                out = self.loop.programs.evaluate(name, params, vectors, self._fresh(), purpose)
-                wins += np.bincount(rows, out.success[:, -1], minlength=len(index)).astype(np.int64)
-            return wins
-
-        return draw
-
-    def _record(self, name: str, row: int, proposal: Proposal | None = None, found: Any = None) -> str:
-        """The journal's row of a candidate; its id."""
-        proposal = proposal or self.candidates[name].proposal
-        found = found or self.candidates[name].grounding
-        book, vector, parent = self.state.repertoire[name], found.vector[row], int(proposal.parent[row])
-        task = self._id(name, vector)
-        kind = "speedup" if proposal.operator[row] == "speedup" else "skill"
-        witness = {"key": found.key[row].tolist(), "actions": found.actions[row].tolist()}
-        specs = self.loop.families[name].specs
-        origin = book.vector[parent] if parent >= 0 else None
-        delta = {} if origin is None else {s.name: float(d) for s, d in zip(specs, vector - origin, strict=True) if d != 0}
-        self.journal.tasks.append(
-            NewTask(
-                task,
-                name,
-                vector,
-                kind,
-                int(self.old.version),
-                tasks.cost_bits(vector, origin),
-                witness,
-                None if origin is None else self._id(name, origin),
-                proposal.operator[row],
-                delta,
-            )  # fmt: skip
-        )
-        return task
-
-    def _count(self, steps: dict[str, np.ndarray]) -> None:
-        books = self.state.repertoire
-        accepted = sum(book.rows(ACCEPTED).size for book in books.values())
-        lost = sum(int(book.forgotten[book.rows(ACCEPTED)].sum()) for book in books.values())
-        hard = np.concatenate([book.difficulty[book.rows(ACCEPTED)] for book in books.values()])
-        self.journal.metrics |= {
-            "steps_total": float(sum(steps.values())),
-            **{f"steps_{purpose}": float(value) for purpose, value in steps.items()},
-            "accepted": float(accepted),
-            "retained": float(accepted - lost),
-            "frontier": float(sum(book.rows(FRONTIER).size for book in books.values())),
-            "candidates": float(self.loop.settings.candidates * len(books)),
-            "valid": float(sum(c.valid.sum() for c in self.candidates.values())),
-            "difficulty": float(np.median(hard)) if hard.size else float("nan"),
-        }
-
-    def _evaluated(self, task: str, purpose: str, lifetimes: Any, successes: Any) -> None:
-        version = self.old.version if purpose == "old" else self.state.version
-        self.journal.evaluations.append((task, int(version), purpose, int(lifetimes), int(successes)))
-
-    def _id(self, name: str, vector: np.ndarray) -> str:
-        return tasks.task_id(name, vector)
-
-    def _keep(self, name: str, book: Repertoire) -> None:
-        self.state = self.state._replace(repertoire=self.state.repertoire | {name: book})
-
-    def _params(self) -> Any:
-        return self.state.learner.params
-
-    def _fresh(self) -> jax.Array:
-        """A key that was never used before: screening, training and verification never share seeds."""
-        self.calls += 1
-        return jax.random.fold_in(self.key, self.calls)
-
-
-def rows_weight(rows: list[tuple[int, float]]) -> np.ndarray:
-    """Probabilities f[N] of the rows of a mixture."""
-    weight = np.array([share for _, share in rows])
-    return weight / weight.sum()
-
-
-def _kin(book: Repertoire, proposal: Proposal) -> np.ndarray:
-    """Latest progress of each candidate's parent, 0 without a parent."""
-    return np.where(proposal.parent >= 0, book.progress[np.maximum(proposal.parent, 0)], 0.0)
-
-
-def _of(evidence: Any, i: int) -> str:
-    return f"solved in {evidence.successes[i]} of {evidence.lifetimes[i]} lifetimes"

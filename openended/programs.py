@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -40,16 +41,14 @@ class Programs:
         self._outcomes: dict[tuple[str, bool], Callable] = {}
         self._learn = self._learn_program()
 
-    def ground(self, name: str, vectors: np.ndarray, key: jax.Array) -> validity.Grounding:
-        """Witness search and validity of candidates [N, D]; N is the same in every round."""
+    def ground(self, name: str, vectors: np.ndarray, key: jax.Array) -> Any:
+        """Grounding (numpy arrays): witness search and validity of candidates [N, D]; N is the same in every round."""
         self.steps["witness"] += len(vectors) * self.search.steps(self.families[name])
         found = self._ground[name](jnp.asarray(vectors), jax.random.split(key, len(vectors)))
         return jax.tree.map(np.asarray, found._replace(key=jax.random.key_data(found.key)))
 
-    def evaluate(
-        self, name: str, params: Params, vectors: np.ndarray, key: jax.Array, purpose: str, wipe: bool = False
-    ) -> Outcome:
-        """One lifetime per row of [N, D], any N, in blocks of one fixed size."""
+    def evaluate(self, name: str, params: Params, vectors: np.ndarray, key: jax.Array, purpose: str, wipe: bool = False) -> Any:
+        """Outcome (numpy arrays) of one lifetime per row of [N, D], any N, in blocks of one fixed size."""
         program = self._outcome_program(name, wipe)
         parts = []
         for start in range(0, len(vectors), self.block):
@@ -57,7 +56,7 @@ class Programs:
             padded = np.concatenate([rows, np.repeat(rows[:1], self.block - len(rows), axis=0)])
             keys = jax.random.split(jax.random.fold_in(key, start), self.block)
             out = program(params, jnp.asarray(padded), keys)
-            parts.append(jax.tree.map(lambda x, n=len(rows): np.asarray(x)[:n], out))
+            parts.append(Outcome(np.asarray(out.success)[: len(rows)], np.asarray(out.broken)[: len(rows)]))
             if purpose in self.steps:
                 self.steps[purpose] += self.block * self.episodes * self.families[name].episode_steps
         if not parts:
@@ -72,7 +71,7 @@ class Programs:
         state, model, report = self._learn(state, model, {k: jnp.asarray(v) for k, v in tasks.items()}, key)
         return state, model, self._by_family(report, tasks)
 
-    def _by_family(self, report: LearnReport, tasks: dict[str, np.ndarray]) -> tuple[dict[str, LearnReport], dict[str, float]]:
+    def _by_family(self, report: LearnReport, tasks: dict[str, np.ndarray]) -> tuple[dict[str, Any], dict[str, float]]:
         """Undo the order in which devices and families were joined."""
         devices, out = len(jax.devices()), {}
         updates = next(iter(tasks.values())).shape[0]

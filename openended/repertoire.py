@@ -31,7 +31,7 @@ class Repertoire(NamedTuple):
         free = np.flatnonzero(self.status == EMPTY)[: len(columns["vector"])]
         return self.change(free, status=np.int32(FRONTIER), **{k: v[: free.size] for k, v in columns.items()}), free
 
-    def change(self, rows: np.ndarray, **columns) -> Repertoire:
+    def change(self, rows: np.ndarray | int, **columns) -> Repertoire:
         """A copy with the named columns of some rows set."""
         fresh = {}
         for name, value in columns.items():

@@ -43,13 +43,13 @@ class Rollout(NamedTuple):
 class Outcome(NamedTuple):
     """What an evaluation keeps of a lifetime."""
 
-    success: jax.Array  # bool[..., K]
-    broken: jax.Array  # bool[...]
+    success: Any  # bool[..., K]
+    broken: Any  # bool[...]
 
 
 class LearnReport(NamedTuple):
     """What one update leaves for the loop, per row of the batch and as scalars."""
 
-    success: jax.Array  # bool[B, K]
-    broken: jax.Array  # bool[B]
-    metrics: dict[str, jax.Array]
+    success: Any  # bool[B, K]
+    broken: Any  # bool[B]
+    metrics: Any  # {name: f32[]}

@@ -143,10 +143,10 @@ def test_a_full_disk_is_one_sentence_and_keeps_the_old_one(tmp_path, monkeypatch
     checkpoint.save(tmp_path, 1, state())
 
     def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise ValueError("RESOURCE_EXHAUSTED: pages of text, No space left on device, more pages")
 
     monkeypatch.setattr(checkpoint.ocp, "save", full)
-    with pytest.raises(CheckpointError, match=r"2' could not be written: OSError.*No space left"):
+    with pytest.raises(CheckpointError, match=r"2' could not be written: the disk is full\.$"):
         checkpoint.save(tmp_path, 2, state())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1"]
 

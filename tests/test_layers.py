@@ -20,9 +20,12 @@ OPENENDED = {
     **dict.fromkeys(["tasks", "returns", "statistics"], 1),
     **dict.fromkeys(["rollouts", "repertoire", "networks", "ppo"], 2),
     **dict.fromkeys(["generators", "learners", "objectives", "acceptance"], 3),
-    **dict.fromkeys(["loop", "programs", "journal"], 4),
-    **dict.fromkeys(["archive", "checkpoint", "metrics", "runfolder", "terminal", "plots"], 5),
+    **dict.fromkeys(["loop", "programs", "journal", "ledger"], 4),
+    **dict.fromkeys(
+        ["archive", "archive_reading", "archive_rows", "checkpoint", "metrics", "runfolder", "terminal", "plots"], 5
+    ),
     **dict.fromkeys(["train", "evaluate", "calibrate", "bench", "doctor", "replay", "exporting", "docs"], 6),
+    **dict.fromkeys(["configuration", "recording"], 6),
     **dict.fromkeys(["cli", "__main__"], 6),
     **dict.fromkeys(["browser"], 7),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,8 @@ class Evolution(AbstractLearner):
 
     def __init__(
         self,
-        policy: Policy,
+        policy: Callable[..., Policy],
+        memory: str = "fast_weights",
         algorithm: str = "Open_ES",
         population: int = 32,
         sigma: float = 0.05,
@@ -36,10 +38,10 @@ class Evolution(AbstractLearner):
         algorithms = importlib.import_module("evosax.algorithms")
         if not hasattr(algorithms, algorithm):
             raise ValueError(f"learner.algorithm is '{algorithm}'; allowed: a class of evosax.algorithms, such as Open_ES")
-        self.policy = policy
+        self.policy = policy(memory=memory)
         self.population = population
         self.extrinsic_weight = extrinsic_weight
-        template = jax.eval_shape(policy.init, jax.random.key(0))
+        template = jax.eval_shape(self.policy.init, jax.random.key(0))
         self._strategy = getattr(algorithms, algorithm)(
             population_size=population,
             solution=jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), template),

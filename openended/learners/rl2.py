@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -13,15 +15,16 @@ from openended.types import LearnReport, Rollout
 
 
 class RL2(AbstractLearner):
-    """The default learner; with ``policy.memory=none`` it is the memoryless control.
+    """The default learner; with ``memory=none`` it is the memoryless control.
 
     The learning rate falls linearly from ``learning_rate`` to ``final_learning_rate`` over ``decay_updates`` updates.
     """
 
     def __init__(
         self,
-        policy: Policy,
+        policy: Callable[..., Policy],
         settings: ppo.Settings,
+        memory: str = "fast_weights",
         learning_rate: float = 3e-3,
         final_learning_rate: float = 3e-4,
         decay_updates: int = 300,
@@ -34,7 +37,7 @@ class RL2(AbstractLearner):
             decay_updates=decay_updates,
             max_gradient_norm=max_gradient_norm,
         )
-        self.policy = policy
+        self.policy = policy(memory=memory)
         self.settings = settings
         self.extrinsic_weight = extrinsic_weight
         steps = decay_updates * settings.epochs * settings.minibatches

@@ -1,0 +1,81 @@
+"""Compose the configuration with hydra and build the loop from it: the only place that reads ``configs/``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used; the message is one sentence for the user."""
+
+
+def folder() -> Path:
+    """The folder of YAML files: inside the wheel, or at the top of a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "_configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+def read(overrides: Sequence[str]) -> DictConfig:
+    """The configuration of these overrides.
+
+    Raises:
+        ConfigurationError: a key or option is unknown, or a value is not one.
+    """
+    try:
+        with initialize_config_dir(str(folder()), version_base="1.3"):
+            config = compose("config", overrides=list(overrides))
+        OmegaConf.resolve(config)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise ConfigurationError(" ".join(str(error).split())) from error
+    _check(config)
+    return config
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The configuration as plain data."""
+    return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
+
+
+def build(config: DictConfig):
+    """The :class:`~openended.loop.Loop` of a configuration.
+
+    Raises:
+        ConfigurationError: a component refuses its values.
+    """
+    from openended.loop import Loop
+
+    try:
+        parts = {name: instantiate(config[name]) for name in ("learner", "generator", "objective", "acceptance", "search")}
+        families = {name: instantiate(part) for name, part in config.families.items()}
+        return Loop(families, settings=instantiate(config.loop), seed=config.run.seed, **parts)
+    except (HydraException, TypeError, ValueError) as error:
+        cause = error.__cause__ or error
+        raise ConfigurationError(" ".join(str(cause).split())) from error
+
+
+def _check(config: DictConfig) -> None:
+    for key, least in {"run.rounds": 0, "run.steps": 0, "run.seed": 0, **{f"loop.{name}": 1 for name in _SIZES}}.items():
+        value = OmegaConf.select(config, key)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ConfigurationError(f"{key} is {value}; allowed: a whole number of at least {least}")
+    name = str(config.run.name)
+    if not name or "/" in name or name.startswith("."):
+        raise ConfigurationError(f"run.name is '{name}'; allowed: a folder name without '/' that does not begin with '.'")
+    if not config.get("families"):
+        raise ConfigurationError("family is empty; allowed: at least one of " + ", ".join(_options("family")))
+
+
+_SIZES = ("episodes", "candidates", "screen_lifetimes", "entries", "trials", "updates", "rows", "block", "capacity", "stay")
+
+
+def _options(group: str) -> list[str]:
+    return sorted(path.stem for path in (folder() / group).glob("*.yaml"))

@@ -1,0 +1,190 @@
+"""State, journal and seeds of a running round, and the few things that every stage does with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from openended import tasks
+from openended.acceptance import AcceptanceState, Retention
+from openended.generators.base import Proposal
+from openended.journal import Journal, NewTask
+from openended.learners.base import LearnerState
+from openended.objectives.base import Known
+from openended.programs import Programs
+from openended.repertoire import ACCEPTED, FRONTIER, Repertoire
+
+
+class Settings(NamedTuple):
+    """Sizes of a round; see configs/config.yaml."""
+
+    episodes: int = 3
+    candidates: int = 64  # per family
+    screen_lifetimes: int = 4  # per valid candidate
+    entries: int = 32  # candidates per family whose entry is tested
+    trials: int = 48  # frontier tasks per family whose acceptance is tested
+    updates: int = 8
+    rows: int = 256  # lifetimes per family and update
+    block: int = 512  # rows of an evaluation program
+    capacity: int = 4096  # tasks per family that the loop can know
+    stay: int = 20  # rounds a task may stay in the frontier
+    frontier_share: float = 0.5
+    replay_share: float = 0.2  # the rest are this round's valid candidates
+    gate: float = 0.75  # success while learning from which acceptance is tried
+
+
+class LoopState(NamedTuple):
+    """Everything that changes, at the end of a round; what a checkpoint holds."""
+
+    round: np.ndarray  # i64[] rounds done
+    version: np.ndarray  # i64[] how often the learner was replaced
+    learner: LearnerState
+    model: Any  # the objective's device state
+    ranker: np.ndarray
+    generator: dict[str, Any]
+    acceptance: AcceptanceState
+    repertoire: dict[str, Repertoire]
+    steps: dict[str, np.ndarray]  # i64[] by purpose
+
+
+class Candidates(NamedTuple):
+    """One family's candidates of this round; ``open`` are the rows that are valid and that the old learner fails."""
+
+    proposal: Proposal
+    grounding: Any  # validity.Grounding of numpy arrays
+    valid: np.ndarray  # bool[C]
+    known: Known  # for every candidate; zeros where it is not valid
+    open: np.ndarray  # i64[M] best first
+
+
+class Ledger:
+    """What the stages of one round share. ``state`` is replaced, never changed in place."""
+
+    def __init__(self, programs: Programs, state: LoopState, seed: int):
+        self.programs, self.families = programs, programs.families
+        self.state, self.old = state, state
+        self.number = int(state.round) + 1
+        self.journal = Journal(self.number)
+        self.key = jax.random.fold_in(jax.random.key(seed), self.number)
+        self.rng = np.random.default_rng([seed, self.number])
+        self.calls = 0
+        self.candidates: dict[str, Candidates] = {}
+        programs.steps = {purpose: int(value) for purpose, value in state.steps.items()}
+
+    def _accepted(self) -> list[tuple[str, int]]:
+        return [(name, int(row)) for name, book in self.state.repertoire.items() for row in book.rows(ACCEPTED)]
+
+    def _note_retention(self, population: Sequence[tuple[str, int]], result: Retention, purpose: str) -> None:
+        lost = set(result.forgotten.tolist())
+        for i, n, k in zip(result.tested.tolist(), result.lifetimes, result.successes, strict=True):
+            name, row = population[i]
+            book = self.state.repertoire[name]
+            task = self._id(name, book.vector[row])
+            self._evaluated(task, purpose, n, k)
+            if bool(book.forgotten[row]) != (i in lost):
+                kind = "forgotten" if i in lost else "restored"
+                self.journal.events.append((task, kind, f"solved in {k} of {n} lifetimes"))
+                self._keep(name, book.change(row, forgotten=i in lost))
+
+    def _drawer(self, items: Sequence[tuple[str, np.ndarray]], params: Any, purpose: str):
+        """The acceptance test's view of the learner: (indices, lifetimes) -> successes, fresh seeds at every call."""
+
+        def draw(index: np.ndarray, count: np.ndarray) -> np.ndarray:
+            wins = np.zeros(len(index), np.int64)
+            for name in self.families:
+                mine = np.array([j for j, i in enumerate(index) if items[i][0] == name], np.int64)
+                if mine.size == 0:
+                    continue
+                rows = np.repeat(mine, count[mine])
+                vectors = np.stack([items[index[j]][1] for j in rows])
+                out = self.programs.evaluate(name, params, vectors, self._fresh(), purpose)
+                wins += np.bincount(rows, out.success[:, -1], minlength=len(index)).astype(np.int64)
+            return wins
+
+        return draw
+
+    def _record(self, name: str, row: int, proposal: Proposal, found: Any) -> str:
+        """The journal's row of a candidate; its id."""
+        book, vector, parent = self.state.repertoire[name], found.vector[row], int(proposal.parent[row])
+        task = self._id(name, vector)
+        kind = "speedup" if proposal.operator[row] == "speedup" else "skill"
+        witness = {"key": found.key[row].tolist(), "actions": found.actions[row].tolist()}
+        specs = self.families[name].specs
+        origin = book.vector[parent] if parent >= 0 else None
+        delta = {} if origin is None else {s.name: float(d) for s, d in zip(specs, vector - origin, strict=True) if d != 0}
+        self.journal.tasks.append(
+            NewTask(
+                task,
+                name,
+                vector,
+                kind,
+                int(self.old.version),
+                tasks.cost_bits(vector, origin),
+                witness,
+                None if origin is None else self._id(name, origin),
+                proposal.operator[row],
+                delta,
+            )
+        )
+        return task
+
+    def _evaluated(self, task: str, purpose: str, lifetimes: Any, successes: Any) -> None:
+        version = self.old.version if purpose == "old" else self.state.version
+        self.journal.evaluations.append((task, int(version), purpose, int(lifetimes), int(successes)))
+
+    def _id(self, name: str, vector: np.ndarray) -> str:
+        return tasks.task_id(name, vector)
+
+    def _keep(self, name: str, book: Repertoire) -> None:
+        self.state = self.state._replace(repertoire=self.state.repertoire | {name: book})
+
+    def _params(self) -> Any:
+        return self.state.learner.params
+
+    def _fresh(self) -> jax.Array:
+        """A key that was never used before: screening, training and verification never share seeds."""
+        self.calls += 1
+        return jax.random.fold_in(self.key, self.calls)
+
+    def _cost(self, name: str, proposal: Proposal) -> np.ndarray:
+        """Relative cost: description bits over a parentless task's bits, plus one for the steps that all tasks share."""
+        vectors = self.state.repertoire[name].vector
+        bits = [
+            tasks.cost_bits(child, vectors[parent] if parent >= 0 else None)
+            for child, parent in zip(proposal.vector, proposal.parent, strict=True)
+        ]
+        return 1.0 + np.array(bits) / tasks.cost_bits(proposal.vector[0], None)
+
+    def _count(self, steps: dict[str, np.ndarray]) -> None:
+        books = self.state.repertoire
+        accepted = sum(book.rows(ACCEPTED).size for book in books.values())
+        lost = sum(int(book.forgotten[book.rows(ACCEPTED)].sum()) for book in books.values())
+        hard = np.concatenate([book.difficulty[book.rows(ACCEPTED)] for book in books.values()])
+        self.journal.metrics |= {
+            "steps_total": float(sum(steps.values())),
+            **{f"steps_{purpose}": float(value) for purpose, value in steps.items()},
+            "accepted": float(accepted),
+            "retained": float(accepted - lost),
+            "frontier": float(sum(book.rows(FRONTIER).size for book in books.values())),
+            "candidates": float(sum(len(c.valid) for c in self.candidates.values())),
+            "valid": float(sum(c.valid.sum() for c in self.candidates.values())),
+            "difficulty": float(np.median(hard)) if hard.size else float("nan"),
+        }
+
+
+def rows_weight(rows: list[tuple[int, float]]) -> np.ndarray:
+    """Probabilities f[N] of the rows of a mixture."""
+    weight = np.array([share for _, share in rows])
+    return weight / weight.sum()
+
+
+def kin(book: Repertoire, proposal: Proposal) -> np.ndarray:
+    """Latest progress of each candidate's parent, 0 without a parent."""
+    return np.where(proposal.parent >= 0, book.progress[np.maximum(proposal.parent, 0)], 0.0)
+
+
+def solved_of(evidence: Any, i: int) -> str:
+    return f"solved in {evidence.successes[i]} of {evidence.lifetimes[i]} lifetimes"

@@ -1,0 +1,120 @@
+"""`openended train`: run the loop inside a run folder, record every round, resume where a run stopped."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from openended import checkpoint, configuration, recording
+from openended.archive import Archive
+from openended.configuration import ConfigurationError
+from openended.loop import Loop
+from openended.metrics import MetricsWriter
+from openended.runfolder import Interrupts, RunFolder, differences, read_config
+from openended.terminal import Progress
+
+DONE, INTERRUPTED = 0, 75
+TOLD = ("accepted", "retained", "steps_total")  # what the closing summary takes from the last round
+
+
+class Stopped(Exception):
+    """A signal asked to stop; the round in progress is dropped and run again on resume."""
+
+
+def train(config: DictConfig) -> int:
+    """Train until a budget ends; exit code 0, or 75 when a signal stopped the run.
+
+    Raises:
+        ConfigurationError: the run exists with another configuration, or a part refuses its values.
+    """
+    stored = configuration.plain(config)
+    with Progress(total_rounds=config.run.rounds, total_steps=config.run.steps) as progress:
+        progress.stage("starting")
+        loop = configuration.build(config)
+        with RunFolder(Path(config.run.root) / config.run.name) as folder, Interrupts(progress.note, progress.restore) as stop:
+            _claim(folder, stored)
+            for sentence in folder.record_environment():
+                progress.note(f"Not bit for bit the same as before: {sentence}")
+            session = Session(folder, loop, progress, stop)
+            finished = session.run(config.run.rounds, config.run.steps)
+            progress.summary(session.facts())
+            return DONE if finished else INTERRUPTED
+
+
+class Session:
+    """One process's share of a run."""
+
+    def __init__(self, folder: RunFolder, loop: Loop, progress: Progress, stop: Interrupts):
+        self.folder, self.loop, self.progress, self.stop = folder, loop, progress, stop
+        self.archive = Archive(folder.path / "archive.db")
+        self.state = self._restore()
+        self.metrics = MetricsWriter(folder.path, resume_from_round=int(self.state.round))
+        self.last: dict[str, float] = {}
+
+    def run(self, rounds: int, steps: int) -> bool:
+        """Rounds until a budget ends (True) or a signal stops (False)."""
+        try:
+            while int(self.state.round) < rounds and sum(int(n) for n in self.state.steps.values()) < steps:
+                self._round()
+        except Stopped:
+            self.folder.log(f"stopped by {self.stop.requested} after round {int(self.state.round)}")
+            return False
+        finally:
+            self.metrics.close()
+            self.archive.close()
+        return True
+
+    def facts(self) -> dict[str, object]:
+        """What the closing summary tells."""
+        return {"run": self.folder.path.name, "rounds": int(self.state.round), **{k: self.last[k] for k in TOLD if k in self.last}}
+
+    def _round(self) -> None:
+        began, before = time.monotonic(), sum(int(n) for n in self.state.steps.values())
+        learned = int(self.state.steps["learn"])
+        state, journal = self.loop.round(self.state, self._stage)
+        self._stage("record")
+        seconds = time.monotonic() - began
+        journal.metrics |= {
+            "seconds": seconds,
+            "steps_per_s": (sum(int(n) for n in state.steps.values()) - before) / seconds,
+            "steps_per_s_learn": (int(state.steps["learn"]) - learned) / seconds,
+        }
+        # The checkpoint first: a round that the archive knows can then always be resumed from.
+        checkpoint.save(self.folder.path / "checkpoints", journal.round, state)
+        if any(kind == "accepted" for _, kind, _ in journal.events):
+            checkpoint.save_snapshot(self.folder.path / "snapshots", int(state.version), state.learner.params)
+        self.metrics.write(journal.round, journal.metrics)  # cut back on resume when the archive does not follow
+        self.archive.commit_round(recording.record(self.loop.families, journal))
+        self.state, self.last = state, {**journal.metrics, "round": float(journal.round)}
+        self.progress.round(self.last)
+
+    def _stage(self, name: str) -> None:
+        if self.stop.requested:
+            raise Stopped
+        self.folder.beat(name, int(self.state.round) + 1)
+        self.progress.stage(name)
+
+    def _restore(self):
+        fresh = self.loop.init()
+        known = self.archive.last_round()
+        if known < 1:
+            return fresh
+        found = checkpoint.restore(self.folder.path / "checkpoints", fresh, at=known)
+        for sentence in found.problems:
+            self.progress.note(sentence)
+        self.archive.rollback(found.round)
+        self.folder.log(f"resumed after round {found.round}")
+        self.progress.note(f"Resuming '{self.folder.path.name}' after round {found.round}.")
+        return recording.placed(found.state)
+
+
+def _claim(folder: RunFolder, stored: dict) -> None:
+    if folder.is_new:
+        folder.store_config(stored)
+        return
+    budgets = {"run.rounds", "run.steps", "run.root"}  # a finished run may be prolonged, and a folder may move
+    for key, was, wanted in differences(read_config(folder.path), stored):
+        if key not in budgets:
+            raise ConfigurationError(f"{key} is {wanted}; the run '{folder.path.name}' has {key}={was}")
