@@ -64,27 +64,29 @@ def ground(family: AbstractFamily, search: Search, vector: jax.Array, key: jax.A
     actions, held_at, held, broken = _search(family, search, model, reset_key, search_key)
     vector = _with_target(family, model, vector, held_at)
     model = family.prepare(vector)
-    witness = play(family, model, reset_key, actions)
-    idle = play(family, model, reset_key, jnp.zeros_like(actions))
-    lucky = _lucky(family, search, model, random_key, actions.shape)
-    start = jnp.linalg.norm(idle.value[0] - model.task.goal.target)
+    keys, trials = _trials(search, reset_key, random_key, actions)
+    # One vmapped call: the physics is compiled once for the witness, for doing nothing and for chance together.
+    success, value = jax.vmap(lambda k, a: _last(play(family, model, k, a)))(keys, trials)
+    start = jnp.linalg.norm(value[1] - model.task.goal.target)
     verdict = jnp.select(
-        [broken, ~(held & witness.success[-1]), idle.success[-1], lucky > search.random_allowed],
+        [broken, ~(held & success[0]), success[1], jnp.sum(success[2:]) > search.random_allowed],
         [jnp.int32(1), jnp.int32(4), jnp.int32(2), jnp.int32(3)],
         jnp.int32(0),
     )
     return Grounding(vector, verdict, actions, reset_key, goals.difficulty(model.task.goal, start))
 
 
-def _lucky(family: AbstractFamily, search: Search, model: Model, key: jax.Array, shape: tuple) -> jax.Array:
-    """How many random episodes solve the task; every action is drawn anew at every step."""
-    keys = jax.random.split(key, search.random_episodes)
+def _trials(search: Search, reset_key: jax.Array, random_key: jax.Array, witness: jax.Array):
+    """Keys [2 + R] and action sequences f32[2 + R, T, A]: the witness and no-op on its key, then R random ones."""
+    reset_keys, action_keys = jax.random.split(random_key, (2, search.random_episodes))
+    chance = jax.vmap(lambda k: jax.random.uniform(k, witness.shape, minval=-1.0, maxval=1.0))(action_keys)
+    keys = jnp.concatenate([reset_key[None], reset_key[None], reset_keys])
+    return keys, jnp.concatenate([witness[None], jnp.zeros_like(witness)[None], chance])
 
-    def one(key):
-        reset_key, action_key = jax.random.split(key)
-        return play(family, model, reset_key, jax.random.uniform(action_key, shape, minval=-1.0, maxval=1.0)).success[-1]
 
-    return jnp.sum(jax.vmap(one)(keys))
+def _last(steps) -> tuple[jax.Array, jax.Array]:
+    """Whether an episode was solved, and the goal's feature after its first step."""
+    return steps.success[-1], steps.value[0]
 
 
 def _search(family: AbstractFamily, search: Search, model: Model, reset_key: jax.Array, key: jax.Array):

@@ -209,9 +209,8 @@ def summary_lines(facts: Mapping[str, Any]) -> list[tuple[bool, str]]:
     again = [(f"openended train run.name={run}", "go on where it stopped")] if facts.get("interrupted") else []
     commands = [
         *again,
-        (f"openended eval {run}", "how well the learner does on tasks it never saw, with intervals"),
         (f"openended archive list {run}", "every task that was invented, and what became of it"),
-        (f"openended replay {run} {facts.get('task', 'TASK')}", "watch the learner in one of them"),
+        (f"openended archive check {run}", "whether the archive is sound"),
     ]
     width = max(len(command) for command, _ in commands)
     lines += [(False, ""), (True, "What to type next")]

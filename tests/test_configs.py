@@ -1,0 +1,56 @@
+"""Every option of every group composes and builds; wrong keys and values are refused in one sentence."""
+
+import pytest
+from hydra.utils import instantiate
+
+from envs.base import ACTIONS, OBSERVATION
+from openended import configuration
+from openended.configuration import ConfigurationError
+
+GROUPS = ("acceptance", "family", "generator", "interface", "learner", "objective", "experiment")
+OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((configuration.folder() / group).glob("*.yaml"))]
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_option_composes_and_builds(group, option):
+    config = configuration.read([f"family=[{option}]" if group == "family" else f"{group}={option}"])
+    if group == "family":
+        assert instantiate(config.families[option]).name == option
+    elif group != "experiment":
+        assert instantiate(config[group]) is not None
+
+
+def test_sizes_are_those_of_the_task_space():
+    config = configuration.read([])
+    assert (config.sizes.observation, config.sizes.actions) == (OBSERVATION, ACTIONS)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("learner.nonsense=1", "nonsense"),
+        ("generator=magic", "magic"),
+        ("run.rounds=-1", "run.rounds is -1; allowed: a whole number of at least 0"),
+        ("loop.rows=0", "loop.rows is 0"),
+        ("run.name=a/b", "run.name is 'a/b'"),
+    ],
+)
+def test_a_wrong_override_is_refused(override, words):
+    with pytest.raises(ConfigurationError, match=words) as error:
+        configuration.read([override])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("acceptance.solve=1.5", "acceptance.solve=1.5 is not allowed"),
+        ("learner.memory=lstm", "learner.memory is 'lstm'; allowed: fast_weights, gru, none"),
+        ("learner.learning_rate=0", "learner.learning_rate is 0; allowed: above 0"),
+        ("objective.intrinsic_weight=-1", "objective.intrinsic_weight is -1"),
+        ("loop.block=63", "loop.block is 63; allowed: a multiple of"),
+    ],
+)
+def test_a_part_refuses_its_values_by_name(override, words):
+    with pytest.raises(ConfigurationError, match=words):
+        configuration.build(configuration.read(["experiment=probe", override]))
