@@ -68,11 +68,8 @@ class Session:
 
     def facts(self) -> dict[str, object]:
         """What the closing summary tells."""
-        return {
-            "run": self.folder.path.name,
-            "rounds": int(self.state.round),
-            **{k: self.last[k] for k in TOLD if k in self.last},
-        }
+        told = {key: round(self.last[key]) for key in TOLD if key in self.last}
+        return {"run": self.folder.path.name, "rounds": int(self.state.round), **told}
 
     def _round(self) -> None:
         began, before = time.monotonic(), sum(int(n) for n in self.state.steps.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -45,6 +46,8 @@ class Evolve(AbstractGenerator):
         for name, value in (("flip", flip), ("immigrants", immigrants), ("speedups", speedups)):
             if not 0.0 <= value <= 1.0:
                 raise ValueError(f"generator.{name} is {value}; allowed: 0 to 1")
+        if immigrants + speedups > 1.0:
+            raise ValueError(f"generator.speedups is {speedups}; allowed: at most 1 - generator.immigrants={1 - immigrants:g}")
         if not 0.0 < sigma_floor <= sigma:
             raise ValueError(f"generator.sigma_floor is {sigma_floor}; allowed: above 0 and at most generator.sigma={sigma}")
         self.novelty, self.sigma, self.sigma_floor = novelty, sigma, sigma_floor
@@ -61,14 +64,16 @@ class Evolve(AbstractGenerator):
         """Immigrants, speed-ups and mutated children, in this order."""
         frontier, accepted = repertoire.rows(FRONTIER), repertoire.rows(ACCEPTED)
         parents = np.concatenate([frontier, accepted])
-        fresh = count if parents.size == 0 else round(self.immigrants * count)
-        quick = 0 if accepted.size == 0 else min(round(self.speedups * count), count - fresh)
-        chosen = self._parents(repertoire, parents, count - fresh - quick, rng)
+        quick = round(self.speedups * count) if accepted.size else 0
+        # The number of mutated children never changes once there are parents: the strategy is compiled for one size.
+        children = round((1.0 - self.immigrants - self.speedups) * count) if parents.size else 0
+        fresh = count - quick - children
+        chosen = self._parents(repertoire, parents, children, rng)
         step = (state.mean + state.std * rng.standard_normal((chosen.size, len(specs)))).astype(np.float32)
-        children = self._mutate(specs, repertoire.vector[chosen], step, rng)
+        mutated = self._mutate(specs, repertoire.vector[chosen], step, rng)
         old = rng.choice(accepted, quick) if quick else np.zeros(0, np.int64)
         vector = np.concatenate(
-            [rng.uniform(size=(fresh, len(specs))), _shortened(specs, repertoire.vector[old], rng), children]
+            [rng.uniform(size=(fresh, len(specs))), _shortened(specs, repertoire.vector[old], rng), mutated]
         )
         parent = np.concatenate([np.full(fresh, -1), old, chosen]).astype(np.int32)
         steps = np.concatenate([np.zeros((fresh + quick, len(specs)), np.float32), step])
@@ -113,9 +118,15 @@ def _shortened(specs: Sequence[ParamSpec], vector: np.ndarray, rng: np.random.Ge
     return out
 
 
+@functools.lru_cache
+def _strategy(members: int, dims: int) -> SNES:
+    """One object for each size: evosax compiles anew for every object."""
+    return SNES(population_size=members, solution=jnp.zeros(dims))
+
+
 def _tell(steps: np.ndarray, rank: np.ndarray, mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One generation of evosax' SNES on padded members, so that its program is compiled for one size only."""
-    strategy = SNES(population_size=len(steps), solution=jnp.zeros(mean.size))
+    """One generation of evosax' SNES: the mean and standard deviation after these steps and their ranks."""
+    strategy = _strategy(len(steps), mean.size)
     state = strategy.init(jax.random.key(0), jnp.asarray(mean), strategy.default_params)
     state = state.replace(std=jnp.asarray(std))
     state, _ = strategy.tell(jax.random.key(0), jnp.asarray(steps), jnp.asarray(rank), state, strategy.default_params)
