@@ -33,7 +33,8 @@ class Settings(NamedTuple):
     stay: int = 20  # rounds a task may stay in the frontier
     frontier_share: float = 0.5
     replay_share: float = 0.2  # the rest are this round's valid candidates
-    gate: float = 0.75  # success while learning from which acceptance is tried
+    gate_lifetimes: int = 4  # lifetimes of learning before acceptance is tried
+    gate: float = 0.85  # success while learning from which acceptance is tried
 
 
 class LoopState(NamedTuple):

@@ -239,7 +239,7 @@ class Round(Ledger):
         for name, (wins, tries) in self.estimate.items():
             rows = self.state.repertoire[name].rows(FRONTIER)
             rate = wins[rows] / np.maximum(tries[rows], 1)
-            ready = (tries[rows] >= 2) & (rate >= self.loop.settings.gate)
+            ready = (tries[rows] >= self.loop.settings.gate_lifetimes) & (rate >= self.loop.settings.gate)
             if not np.isfinite(getattr(self.loop.acceptance, "alpha", np.inf)):
                 ready = np.ones(rows.size, bool)  # acceptance off keeps everything
             best = rows[ready][np.argsort(-rate[ready], kind="stable")][: self.loop.settings.trials]
