@@ -69,7 +69,7 @@ class Session:
     def facts(self) -> dict[str, object]:
         """What the closing summary tells."""
         told = {key: round(self.last[key]) for key in TOLD if key in self.last}
-        return {"run": self.folder.path.name, "rounds": int(self.state.round), **told}
+        return {"run": self.folder.path.name, "rounds": int(self.state.round), "interrupted": self.stop.requested, **told}
 
     def _round(self) -> None:
         began, before = time.monotonic(), sum(int(n) for n in self.state.steps.values())

@@ -83,6 +83,7 @@ def test_sigterm_saves_and_exits_75(tmp_path):
     process.send_signal(signal.SIGTERM)
     text, _ = process.communicate(timeout=120)
     assert process.returncode == 75, text
+    assert "Interrupted and saved: run" in text and "openended train run.name=run" in text
 
 
 @pytest.mark.slow
