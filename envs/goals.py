@@ -69,9 +69,7 @@ def specs(features: Sequence[FeatureSpec], seconds: float, hidden: bool) -> tupl
 def from_values(values: dict, features: Sequence[FeatureSpec], control_dt: float) -> Goal:
     """Goal of decoded values."""
     index = values["feature"].astype(jnp.int32)
-    low, high, base, size = (
-        jnp.array([getattr(f, name) for f in features], jnp.float32)[index] for name in ("low", "high", "tolerance", "size")
-    )
+    low, high, base, size = _columns(features, index, "low", "high", "tolerance", "size")
     units = jnp.stack([values["target_a"], values["target_b"]])
     mask = jnp.arange(2) < size
     return Goal(
@@ -85,11 +83,15 @@ def from_values(values: dict, features: Sequence[FeatureSpec], control_dt: float
     )
 
 
-def target_units(feature: FeatureSpec, target) -> tuple[float, float]:
-    """The two unit numbers that decode to ``target``, clipped to the bounds."""
-    width = feature.high - feature.low
-    units = [min(max((float(value) - feature.low) / width, 0.0), 1.0) for value in target]
-    return (units[0], units[1] if feature.size == 2 else 0.5)
+def target_units(features: Sequence[FeatureSpec], index: jax.Array, target: jax.Array) -> jax.Array:
+    """The two unit numbers f32[2] that decode to ``target`` f32[2], clipped to the bounds; 0.5 for what is not used."""
+    low, high, size = _columns(features, index, "low", "high", "size")
+    return jnp.where(jnp.arange(2) < size, jnp.clip((target - low) / (high - low), 0.0, 1.0), 0.5)
+
+
+def _columns(features: Sequence[FeatureSpec], index: jax.Array, *names: str) -> tuple[jax.Array, ...]:
+    """The named numbers of feature ``index``, f32[] each; traceable."""
+    return tuple(jnp.array([getattr(f, name) for f in features], jnp.float32)[index] for name in names)
 
 
 def begin(goal: Goal, value: jax.Array) -> Progress:

@@ -148,9 +148,6 @@ def _interpolate(knots: jax.Array, steps: int) -> jax.Array:
 
 def _with_target(family: AbstractFamily, model: Model, vector: jax.Array, target: jax.Array) -> jax.Array:
     """The vector with its goal moved to ``target`` f32[2], clipped to the feature's bounds."""
-    index = model.task.goal.feature
-    low, high, size = (jnp.array([getattr(f, n) for f in family.features], jnp.float32)[index] for n in ("low", "high", "size"))
-    units = jnp.clip((target - low) / (high - low), 0.0, 1.0)
+    units = goals.target_units(family.features, model.task.goal.feature, target)
     names = [spec.name for spec in family.specs]
-    vector = vector.at[names.index("target_a")].set(units[0])
-    return vector.at[names.index("target_b")].set(jnp.where(size > 1, units[1], 0.5))
+    return vector.at[jnp.array([names.index("target_a"), names.index("target_b")])].set(units)

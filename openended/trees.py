@@ -50,11 +50,6 @@ def strong(leaf: Any) -> jax.Array:
     return jax.lax.convert_element_type(array, array.dtype)
 
 
-def size(tree: Any) -> int:
-    """Number of numbers in a tree."""
-    return sum(leaf.size for leaf in jax.tree.leaves(tree))
-
-
 def first(tree: Any) -> Any:
     """The first device's copy on every device, inside :func:`over_devices`."""
     return jax.tree.map(lambda leaf: jax.lax.all_gather(leaf, AXIS)[0], tree)

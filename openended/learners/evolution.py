@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import optax
+from evosax.core.fitness_shaping import centered_rank_fitness_shaping_fn
 
 from openended import trees
 from openended.learners.base import AbstractLearner, Intrinsic, LearnerState, Sample, report, require_positive
@@ -32,9 +34,6 @@ class Evolution(AbstractLearner):
         extrinsic_weight: float = 1.0,
     ):
         require_positive(population=population, sigma=sigma, learning_rate=learning_rate)
-        import optax
-        from evosax.core.fitness_shaping import centered_rank_fitness_shaping_fn
-
         algorithms = importlib.import_module("evosax.algorithms")
         if not hasattr(algorithms, algorithm):
             raise ValueError(f"learner.algorithm is '{algorithm}'; allowed: a class of evosax.algorithms, such as Open_ES")
