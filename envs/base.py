@@ -8,6 +8,7 @@ observations and actions, so that one learner serves every family. A task is alw
 from __future__ import annotations
 
 import abc
+import hashlib
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -21,7 +22,8 @@ from envs.spec import ParamSpec, decode
 SENSORS = 12  # width to which every family's sensors are padded
 ACTIONS = 3  # width to which every family's actions are padded
 FEATURES = 4  # one-hot width of the goal's feature
-OBSERVATION = SENSORS + ACTIONS + 3 + FEATURES
+CODE = 4  # numbers that tell families apart
+OBSERVATION = SENSORS + ACTIONS + 3 + FEATURES + CODE
 
 
 class Task(NamedTuple):
@@ -80,6 +82,7 @@ class AbstractFamily(abc.ABC):
             raise ValueError(f"family.{self.name}.episode_steps is {episode_steps}; allowed: at least 2")
         self.bounds = InterfaceBounds() if bounds is None else bounds
         self.episode_steps = episode_steps
+        self.code = signature(self.name)
         seconds = episode_steps * self.control_dt
         self.specs: tuple[ParamSpec, ...] = (
             *self.own_specs,
@@ -184,7 +187,8 @@ class AbstractFamily(abc.ABC):
         sensors = interface.blur(model.task.interface, sensors, jax.random.fold_in(state.key, state.time))
         sensors = jnp.concatenate([sensors, jnp.zeros(SENSORS - sensors.shape[0])])
         seen = goals.observe(goal, value, FEATURES)
-        observation = jnp.concatenate([jnp.clip(sensors, -5.0, 5.0), self.action_mask(model), jnp.clip(seen, -5.0, 5.0)])
+        parts = [jnp.clip(sensors, -5.0, 5.0), self.action_mask(model), jnp.clip(seen, -5.0, 5.0), jnp.asarray(self.code)]
+        observation = jnp.concatenate(parts)
         return TimeStep(
             observation=jnp.where(state.broken, 0.0, observation),
             reward=jnp.where(state.broken, 0.0, reward),
@@ -195,3 +199,9 @@ class AbstractFamily(abc.ABC):
             broken=state.broken,
             value=jnp.where(state.broken, 0.0, value),
         )
+
+
+def signature(name: str) -> tuple[float, ...]:
+    """CODE numbers of +-1 from the family's name: a learner sees in which body it is, whatever else runs beside it."""
+    bits = int.from_bytes(hashlib.sha256(name.encode()).digest()[:2], "big")
+    return tuple(1.0 if bits >> i & 1 else -1.0 for i in range(CODE))

@@ -59,10 +59,10 @@ def specs(features: Sequence[FeatureSpec], seconds: float, hidden: bool) -> tupl
         ParamSpec("feature", "goal", 0, len(features) - 1, "", f"what must be reached: {names}", "integer"),
         ParamSpec("target_a", "goal", 0.0, 1.0, "of its bounds", "first component of the target"),
         ParamSpec("target_b", "goal", 0.0, 1.0, "of its bounds", "second component of the target"),
-        ParamSpec("tolerance", "goal", 0.6, 2.0, "x base", "allowed distance to the target", "log"),
+        ParamSpec("tolerance", "goal", 0.8, 2.0, "x base", "allowed distance to the target", "log"),
         ParamSpec("hold", "goal", 0.1, 0.5, "s", "time in a row inside the tolerance"),
         ParamSpec("limit", "goal", 0.6 * seconds, seconds, "s", "time limit of an episode"),
-        ParamSpec("hidden", "goal", 0.0, float(hidden), "", "the target is found from reward only", "flag"),
+        ParamSpec("hidden", "goal", 0.0, float(hidden), "", "the target is found from reward only", "rare"),
     )
 
 

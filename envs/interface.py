@@ -34,7 +34,7 @@ class InterfaceBounds:
     gain_low: float = 0.6
     gain_high: float = 1.4
     permute: bool = False
-    max_delay: int = 1
+    max_delay: int = 0
     max_noise: float = 0.02
 
     def __post_init__(self):

@@ -56,7 +56,7 @@ class Navigator(AbstractFamily):
         ParamSpec("wind_y", "world", -0.8, 0.8, "m/s^2", "steady push along y"),
         ParamSpec("friction", "world", 0.3, 2.0, "1/s", "rate at which velocities decay", "log"),
         *(spec for i in range(OBSTACLES) for spec in _obstacle_specs(i)),
-        ParamSpec("mass", "body", 0.5, 2.0, "kg", "mass of the puck", "log"),
+        ParamSpec("mass", "body", 0.7, 1.5, "kg", "mass of the puck", "log"),
         ParamSpec("strength", "body", 3.0, 6.0, "N", "force of each motor at full command", "log"),
     )
 

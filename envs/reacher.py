@@ -35,9 +35,9 @@ _REACH = 0.9  # m, bound of every tip target
 class Reacher(AbstractFamily):
     """Capsule links on hinges about z; one control step is 4 timesteps of 0.0125 s.
 
-    The third link exists or not (``links`` 3 or 2); an absent link is cut loose and takes no part. Sensors (11): cosine and
-    sine of each link's absolute angle, joint velocities / 8 [rad/s], tip position [m]. Actions (3): joint torques, sized so
-    that a joint swings once in about a second whatever the masses.
+    The third link exists or not (``links`` 3 or 2); an absent link is cut loose and takes no part. Sensors (11): the
+    vector from each joint to the tip [m], cosine and sine of the first link's angle, joint velocities / 8 [rad/s]. Actions
+    (3): joint torques, sized so that a joint swings once in about a second whatever the masses.
     """
 
     name = "reacher"
@@ -46,9 +46,9 @@ class Reacher(AbstractFamily):
     max_speed = 60.0
     speed_unit = "rad/s"
     features = (
-        FeatureSpec("tip", "m", 2, -_REACH, _REACH, 0.12, "where the tip is"),
-        FeatureSpec("tip_x", "m", 1, -_REACH, _REACH, 0.08, "how far the tip is along x"),
-        FeatureSpec("tip_y", "m", 1, -_REACH, _REACH, 0.08, "how far the tip is along y"),
+        FeatureSpec("tip", "m", 2, -_REACH, _REACH, 0.14, "where the tip is"),
+        FeatureSpec("tip_x", "m", 1, -_REACH, _REACH, 0.1, "how far the tip is along x"),
+        FeatureSpec("tip_y", "m", 1, -_REACH, _REACH, 0.1, "how far the tip is along y"),
         FeatureSpec("shoulder", "rad", 1, -2.0, 2.0, 0.2, "angle of the first link"),
     )
     own_specs = (
@@ -100,8 +100,11 @@ class Reacher(AbstractFamily):
     def sense(self, model: Model, state: Any) -> jax.Array:
         """f32[11], see the class."""
         exists = _exists(model.task.body)
-        angle = jnp.cumsum(state.q)
-        return jnp.concatenate([jnp.cos(angle) * exists, jnp.sin(angle) * exists, state.qd * exists / 8.0, _tip(model, state)])
+        ends = _joints(model, state)
+        starts = jnp.concatenate([jnp.zeros((1, 2)), ends[:-1]])
+        arms = (ends[-1] - starts) * exists[:, None]  # turned by 90 degrees: the columns of the tip's Jacobian
+        shoulder = jnp.stack([jnp.cos(state.q[0]), jnp.sin(state.q[0])])
+        return jnp.concatenate([arms.reshape(-1), shoulder, state.qd * exists / 8.0])
 
     def measure(self, model: Model, state: Any) -> jax.Array:
         """f32[4, 2]: tip, tip_x, tip_y, shoulder."""

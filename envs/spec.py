@@ -15,14 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 
 Part = Literal["world", "body", "interface", "goal"]
-Scale = Literal["linear", "log", "integer", "flag"]
+Scale = Literal["linear", "log", "integer", "flag", "rare"]
 
 
 class ParamSpec(NamedTuple):
     """One number of a task vector.
 
     ``scale``: ``linear`` and ``log`` interpolate between ``low`` and ``high``; ``integer`` splits the unit interval into
-    ``high - low + 1`` equal cells; ``flag`` is 1 when the unit number is at least 0.5. ``low == high`` pins the number.
+    ``high - low + 1`` equal cells; ``flag`` is 1 when the unit number is at least 0.5, ``rare`` when it is at least 0.75.
+    ``low == high`` pins the number.
     """
 
     name: str
@@ -36,7 +37,12 @@ class ParamSpec(NamedTuple):
     @property
     def structural(self) -> bool:
         """True for genes that switch (flags, counts) instead of sliding."""
-        return self.scale in ("flag", "integer")
+        return self.scale in ("flag", "integer", "rare")
+
+    @property
+    def cells(self) -> int:
+        """Equal cells of the unit interval in which a structural number does not change."""
+        return 4 if self.scale == "rare" else int(self.high - self.low) + 1
 
     @property
     def pinned(self) -> bool:
@@ -56,10 +62,9 @@ def _decode_one(spec: ParamSpec, unit):
     if spec.scale == "log":
         return jnp.exp(math.log(spec.low) + unit * (math.log(spec.high) - math.log(spec.low)))
     if spec.scale == "integer":
-        cells = spec.high - spec.low + 1
-        return spec.low + jnp.minimum(jnp.floor(unit * cells), cells - 1)
-    if spec.scale == "flag":
-        return jnp.where(unit >= 0.5, 1.0, 0.0).astype(unit.dtype)
+        return spec.low + jnp.minimum(jnp.floor(unit * spec.cells), spec.cells - 1)
+    if spec.scale in ("flag", "rare"):
+        return jnp.where(unit >= (0.5 if spec.scale == "flag" else 0.75), 1.0, 0.0).astype(unit.dtype)
     return spec.low + unit * (spec.high - spec.low)
 
 
@@ -83,9 +88,11 @@ def _encode_one(spec: ParamSpec, value: float | None) -> float:
     if spec.scale == "log":
         return math.log(value / spec.low) / math.log(spec.high / spec.low)
     if spec.scale == "integer":
-        return (value - spec.low + 0.5) / (spec.high - spec.low + 1)
+        return (value - spec.low + 0.5) / spec.cells
     if spec.scale == "flag":
         return 0.75 if value >= 0.5 else 0.25
+    if spec.scale == "rare":
+        return 0.875 if value >= 0.5 else 0.375
     return (value - spec.low) / (spec.high - spec.low)
 
 

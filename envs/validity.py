@@ -2,13 +2,16 @@
 
 ``ground`` takes proposed vectors, searches each for an action sequence that holds the goal's feature still near the proposed
 target (an evosax strategy over action knots), moves the target to where it was held, and checks that the physics stays within
-its gate and that doing nothing or acting at random does not solve it. The same code serves every arm of an ablation.
+its gate and that doing nothing or acting at random does not solve it. The same code serves every arm of an ablation. All
+episodes run through one ``player``, ``population`` of them for each candidate at a time: the physics is compiled once.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,25 +28,46 @@ VERDICTS = ("valid", "broken physics", "no-op solves it", "random actions solve 
 class Grounding(NamedTuple):
     """One row per candidate."""
 
-    vector: jax.Array  # f32[D] with the target where the witness held it
-    verdict: jax.Array  # i32[] index into VERDICTS
-    actions: jax.Array  # f32[T, ACTIONS] the witness, in policy coordinates
-    key: jax.Array  # the reset and noise key the witness belongs to
-    difficulty: jax.Array  # f32[] bits, goals.difficulty
+    vector: jax.Array  # f32[N, D] with the target where the witness held it
+    verdict: jax.Array  # i32[N] index into VERDICTS
+    actions: jax.Array  # f32[N, T, ACTIONS] the witness, in policy coordinates
+    key: jax.Array  # [N] the reset and noise key the witness belongs to
+    difficulty: jax.Array  # f32[N] bits, goals.difficulty
+
+
+class Episodes(NamedTuple):
+    """What a player tells of its episodes."""
+
+    value: jax.Array  # f32[N, T, 2] the goal's feature
+    success: jax.Array  # bool[N]
+    broken: jax.Array  # bool[N]
+
+
+class Found(NamedTuple):
+    """The steadiest sequence so far, of each candidate."""
+
+    cost: jax.Array  # f32[N]
+    actions: jax.Array  # f32[N, T, ACTIONS]
+    center: jax.Array  # f32[N, 2] where the feature was held
 
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """Effort of the search for witnesses and of the check against chance."""
+    """Effort of the search for witnesses and of the check against chance, which plays ``population - 2`` random episodes."""
 
     population: int = 8
     generations: int = 4
-    random_episodes: int = 6
     random_allowed: int = 1
+
+    def __post_init__(self):
+        if self.population < 4:
+            raise ValueError(f"search.population is {self.population}; allowed: at least 4")
+        if self.generations < 1:
+            raise ValueError(f"search.generations is {self.generations}; allowed: at least 1")
 
     def steps(self, family: AbstractFamily) -> int:
         """Control steps spent on one candidate: search, witness check, no-op, random play."""
-        return (self.population * self.generations + 2 + self.random_episodes) * family.episode_steps
+        return self.population * (self.generations + 1) * family.episode_steps
 
 
 def play(family: AbstractFamily, model: Model, key: jax.Array, actions: jax.Array):
@@ -52,72 +76,106 @@ def play(family: AbstractFamily, model: Model, key: jax.Array, actions: jax.Arra
     return jax.lax.scan(lambda s, a: family.step(model, s, a), state, actions)[1]
 
 
+def player(family: AbstractFamily) -> Callable[..., Episodes]:
+    """``(vectors f32[N, D], keys [N], actions f32[N, T, ACTIONS]) -> Episodes``, to be compiled by the caller."""
+
+    def one(vector, key, actions):
+        steps = play(family, family.prepare(vector), key, actions)
+        return Episodes(steps.value, steps.success[-1], steps.broken[-1])
+
+    return jax.vmap(one)
+
+
 def solves(family: AbstractFamily, vector: jax.Array, key: jax.Array, actions: jax.Array) -> jax.Array:
     """Whether the witness solves the task from its own key."""
     return play(family, family.prepare(vector), key, actions).success[-1]
 
 
-def ground(family: AbstractFamily, search: Search, vector: jax.Array, key: jax.Array) -> Grounding:
-    """Search, move the target, judge; one candidate. vector: f32[D]."""
-    reset_key, search_key, random_key = jax.random.split(key, 3)
-    model = family.prepare(vector)
-    actions, held_at, held, broken = _search(family, search, model, reset_key, search_key)
-    vector = _with_target(family, model, vector, held_at)
-    model = family.prepare(vector)
-    keys, trials = _trials(search, reset_key, random_key, actions)
-    # One vmapped call: the physics is compiled once for the witness, for doing nothing and for chance together.
-    success, value = jax.vmap(lambda k, a: _last(play(family, model, k, a)))(keys, trials)
-    start = jnp.linalg.norm(value[1] - model.task.goal.target)
-    verdict = jnp.select(
-        [broken, ~(held & success[0]), success[1], jnp.sum(success[2:]) > search.random_allowed],
-        [jnp.int32(1), jnp.int32(4), jnp.int32(2), jnp.int32(3)],
-        jnp.int32(0),
-    )
-    return Grounding(vector, verdict, actions, reset_key, goals.difficulty(model.task.goal, start))
+def ground(
+    family: AbstractFamily, search: Search, run: Callable[..., Episodes], vectors: jax.Array, keys: jax.Array
+) -> Grounding:
+    """Search, move the target, judge. vectors: f32[N, D]; keys: [N]; run: the compiled player of ``N * population`` rows."""
+    reset, searching, chance = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(keys)
+    many = functools.partial(jnp.repeat, repeats=search.population, axis=0)
+    state, found = _start(family, search, vectors)
+    for generation in range(search.generations):
+        members, actions, state = _ask(family, search, state, searching, generation)
+        episodes = run(many(vectors), many(reset), actions.reshape(-1, *actions.shape[2:]))
+        state, found = _tell(family, search, vectors, (state, found), (members, actions, episodes))
+    vectors = _aim(family, vectors, found.center)
+    trial_keys, trials = _trials(search, reset, chance, found.actions)
+    episodes = run(many(vectors), trial_keys, trials)
+    verdict, difficulty = _judge(family, search, vectors, found, episodes)
+    return Grounding(vectors, verdict, found.actions, reset, difficulty)
 
 
-def _trials(search: Search, reset_key: jax.Array, random_key: jax.Array, witness: jax.Array):
-    """Keys [2 + R] and action sequences f32[2 + R, T, A]: the witness and no-op on its key, then R random ones."""
-    reset_keys, action_keys = jax.random.split(random_key, (2, search.random_episodes))
-    chance = jax.vmap(lambda k: jax.random.uniform(k, witness.shape, minval=-1.0, maxval=1.0))(action_keys)
-    keys = jnp.concatenate([reset_key[None], reset_key[None], reset_keys])
-    return keys, jnp.concatenate([witness[None], jnp.zeros_like(witness)[None], chance])
+def _strategy(population: int) -> tuple[SNES, Any]:
+    strategy = SNES(population_size=population, solution=jnp.zeros((KNOTS, ACTIONS)))
+    return strategy, strategy.default_params.replace(std_init=0.8)
 
 
-def _last(steps) -> tuple[jax.Array, jax.Array]:
-    """Whether an episode was solved, and the goal's feature after its first step."""
-    return steps.success[-1], steps.value[0]
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _start(family: AbstractFamily, search: Search, vectors: jax.Array) -> tuple[Any, Found]:
+    """The strategy of each candidate, and nothing found."""
+    strategy, settings = _strategy(search.population)
+    count = vectors.shape[0]
+    state = strategy.init(jax.random.key(0), jnp.zeros((KNOTS, ACTIONS)), settings)
+    state = jax.tree.map(lambda x: jnp.broadcast_to(jax.lax.convert_element_type(x, x.dtype), (count, *x.shape)), state)
+    actions = jnp.zeros((count, family.episode_steps, ACTIONS))
+    return state, Found(jnp.full(count, jnp.float32(jnp.inf)), actions, jnp.zeros((count, 2)))
 
 
-def _search(family: AbstractFamily, search: Search, model: Model, reset_key: jax.Array, key: jax.Array):
-    """The steadiest sequence near the proposed target: (actions [T, A], where it held f32[2], held bool, broken bool)."""
-    strategy = SNES(population_size=search.population, solution=jnp.zeros((KNOTS, ACTIONS)))
-    settings = strategy.default_params.replace(std_init=0.8)
-    init_key, *keys = jax.random.split(key, 1 + search.generations)
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _ask(family: AbstractFamily, search: Search, state: Any, keys: jax.Array, generation: int):
+    """Members f32[N, P, KNOTS, A], their actions f32[N, P, T, A], and the state."""
+    strategy, settings = _strategy(search.population)
+    keys = jax.vmap(lambda key: jax.random.fold_in(key, generation))(keys)
+    members, state = jax.vmap(lambda k, s: strategy.ask(k, s, settings))(keys, state)
+    spread = functools.partial(_interpolate, steps=family.episode_steps)
+    return members, jax.vmap(jax.vmap(spread))(jnp.clip(members, -1.0, 1.0)), state
 
-    def attempt(knots):
-        actions = _interpolate(jnp.clip(knots, -1.0, 1.0), family.episode_steps)
-        steps = play(family, model, reset_key, actions)
-        cost, center = _unsteadiness(model.task.goal, steps.value)
-        return jnp.where(steps.broken[-1], BROKEN, cost), (actions, center, cost, jnp.any(steps.broken))
 
-    def generation(carry, key):
-        state, best_cost, best = carry
-        ask_key, tell_key = jax.random.split(key)
-        members, state = strategy.ask(ask_key, state, settings)
-        cost, found = jax.vmap(attempt)(members)
-        state, _ = strategy.tell(tell_key, members, cost, state, settings)
-        pick = jnp.argmin(cost)
-        better = cost[pick] < best_cost
-        best = jax.tree.map(lambda new, old: jnp.where(better, new[pick], old), found, best)
-        return (state, jnp.minimum(cost[pick], best_cost), best), None
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _tell(family: AbstractFamily, search: Search, vectors: jax.Array, before: tuple, generation: tuple) -> tuple[Any, Found]:
+    """The strategies and the best sequences after a generation (members, actions, episodes)."""
+    strategy, settings = _strategy(search.population)
+    (state, found), (members, actions, episodes) = before, generation
+    value, broken = (x.reshape(-1, search.population, *x.shape[1:]) for x in (episodes.value, episodes.broken))
+    goal = jax.vmap(lambda vector: family.decode(vector).goal)(vectors)
+    cost, center = jax.vmap(jax.vmap(_unsteadiness, (None, 0)))(goal, value)
+    cost = jnp.where(broken, BROKEN, cost)
+    state, _ = jax.vmap(lambda m, c, s: strategy.tell(jax.random.key(0), m, c, s, settings))(members, cost, state)
+    pick = jnp.argmin(cost, axis=1)
+    best = Found(*(jax.vmap(lambda x, i: x[i])(x, pick) for x in (cost, actions, center)))
+    better = best.cost < found.cost
+    return state, jax.tree.map(lambda new, old: jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old), best, found)
 
-    state = strategy.init(init_key, jnp.zeros((KNOTS, ACTIONS)), settings)
-    state = jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.asarray(x).dtype), state)
-    empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(attempt, jnp.zeros((KNOTS, ACTIONS)))[1])
-    (_, best_cost, best), _ = jax.lax.scan(generation, (state, jnp.float32(jnp.inf), empty), jnp.stack(keys))
-    actions, center, cost, _ = best
-    return actions, center, cost < 1e2, best_cost >= BROKEN
+
+@functools.partial(jax.jit, static_argnums=0)
+def _trials(search: Search, reset: jax.Array, chance: jax.Array, witness: jax.Array):
+    """Keys [N * P] and actions f32[N * P, T, A]: the witness and no-op on its key, then random ones on fresh keys."""
+
+    def one(reset_key, chance_key, actions):
+        reset_keys, action_keys = jax.random.split(chance_key, (2, search.population - 2))
+        random = jax.vmap(lambda k: jax.random.uniform(k, actions.shape, minval=-1.0, maxval=1.0))(action_keys)
+        keys = jnp.concatenate([reset_key[None], reset_key[None], reset_keys])
+        return keys, jnp.concatenate([actions[None], jnp.zeros_like(actions)[None], random])
+
+    keys, actions = jax.vmap(one)(reset, chance, witness)
+    return keys.reshape(-1), actions.reshape(-1, *witness.shape[1:])
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _judge(family: AbstractFamily, search: Search, vectors: jax.Array, found: Found, episodes: Episodes):
+    """Verdict i32[N] and difficulty f32[N] from the trials of each candidate."""
+    success = episodes.success.reshape(-1, search.population)
+    goal = jax.vmap(lambda vector: family.decode(vector).goal)(vectors)
+    still = episodes.value.reshape(-1, search.population, *episodes.value.shape[1:])[:, 1, 0]  # no-op, after one step
+    start = jnp.linalg.norm(still - goal.target, axis=-1)
+    held = (found.cost < 1e2) & success[:, 0]
+    conditions = [found.cost >= BROKEN, ~held, success[:, 1], jnp.sum(success[:, 2:], axis=1) > search.random_allowed]
+    verdict = jnp.select(conditions, [jnp.int32(1), jnp.int32(4), jnp.int32(2), jnp.int32(3)], jnp.int32(0))
+    return verdict, jax.vmap(goals.difficulty)(goal, start)
 
 
 def _unsteadiness(goal: goals.Goal, value: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -146,8 +204,10 @@ def _interpolate(knots: jax.Array, steps: int) -> jax.Array:
     return jax.vmap(lambda column: jnp.interp(at, jnp.arange(KNOTS), column), in_axes=1, out_axes=1)(knots)
 
 
-def _with_target(family: AbstractFamily, model: Model, vector: jax.Array, target: jax.Array) -> jax.Array:
-    """The vector with its goal moved to ``target`` f32[2], clipped to the feature's bounds."""
-    units = goals.target_units(family.features, model.task.goal.feature, target)
+@functools.partial(jax.jit, static_argnums=0)
+def _aim(family: AbstractFamily, vectors: jax.Array, target: jax.Array) -> jax.Array:
+    """The vectors with their goals moved to ``target`` f32[N, 2], clipped to the feature's bounds."""
+    feature = jax.vmap(lambda vector: family.decode(vector).goal.feature)(vectors)
+    units = jax.vmap(lambda index, aim: goals.target_units(family.features, index, aim))(feature, target)
     names = [spec.name for spec in family.specs]
-    return vector.at[jnp.array([names.index("target_a"), names.index("target_b")])].set(units)
+    return vectors.at[:, jnp.array([names.index("target_a"), names.index("target_b")])].set(units)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, final
+from typing import Any, ClassVar, NamedTuple, final
 
 import numpy as np
 import numpy.typing as npt
@@ -71,10 +71,8 @@ class Retention(NamedTuple):
 @dataclass(frozen=True, kw_only=True)
 class AbstractAcceptance(abc.ABC):
     """The course of every acceptance; what is asked for is the subclass's. State is taken and returned.
-
     solve, fail, forget: success probabilities in the last episode. chunk: lifetimes between looks. repairs: tries after
-    the first before a learner is rolled back. audit_every: rounds between audits.
-    """
+    the first before a learner is rolled back. audit_every: rounds between audits."""
 
     solve: float = 0.7
     fail: float = 0.5
@@ -82,6 +80,7 @@ class AbstractAcceptance(abc.ABC):
     chunk: int = 16
     repairs: int = 1
     audit_every: int = 10
+    gated: ClassVar[bool] = True  # trials wait until the task goes well while learning
 
     def __post_init__(self) -> None:
         _require(self, ("solve", "fail", "forget"), float, lambda v: 0 < v < 1, "a number above 0 and below 1")
@@ -147,11 +146,9 @@ class AbstractAcceptance(abc.ABC):
 @dataclass(frozen=True, kw_only=True)
 class PowerPlay(AbstractAcceptance):
     """Discoveries at false discovery rate `alpha` over the whole run, retention by certificate.
-
     cap: most lifetimes of one verdict. epsilon: share of the archive that may be forgotten; delta: probability of
     overlooking more, per round or (spending=run) over the run. miss, false_alarm: error rates of a retention verdict.
-    mode=strict: the learner changes only together with an accepted task (Schmidhuber 2011).
-    """
+    mode=strict: the learner changes only together with an accepted task (Schmidhuber 2011)."""
 
     alpha: float = 0.05
     mode: str = "progressive"
@@ -208,8 +205,7 @@ class PowerPlay(AbstractAcceptance):
             together = statistics.step_up(log_e[rows] + np.log(base[rows]), now) if new else 1
             level[rows] = base[rows] * (now + together)
             rejects[rows] = log_e[rows] + np.log(level[rows]) >= 0.0
-            # Hopeless: the bar is missed at `cap` even if the rest goes at the favourable 95 % quantile of the
-            # posterior Beta(k+1, n-k+1). Stopping early only ever costs power.
+            # Hopeless: missed at `cap` even if the rest goes at the favourable 95 % quantile of Beta(k+1, n-k+1).
             rate = special.betaincinv(k + 1.0, n - k + 1.0, 0.95 if new else 0.05)
             best = self._log_e(k + (self.cap - n) * rate, self.cap, new)
             return np.asarray(~rejects[rows] & (best + np.log(level[rows]) >= 0.0))
@@ -218,8 +214,10 @@ class PowerPlay(AbstractAcceptance):
         return Evidence(k, n, log_e, level, rejects)
 
     def _looks(self, cap: int) -> tuple[int, ...]:
-        """Numbers of lifetimes after which a test is looked at: chunk, 2 chunk, ..., cap."""
-        return (*range(self.chunk, cap, self.chunk), cap)
+        """Lifetimes after which a test is looked at: 1, 2, 3, 4, 6, 8, 12, ... chunks, and cap. Each look costs calls of
+        a program with a fixed number of rows, however few tests are still open: late looks are further apart."""
+        steps = sorted({2**i * first for i in range(13) for first in (2, 3)} | {1})
+        return (*(self.chunk * step for step in steps if self.chunk * step < cap), cap)
 
     def _rule(self, miss: float, cap: int) -> VerdictRule:
         return statistics.sprt_rule(self.forget, self.solve, miss, self.false_alarm, self._looks(cap))
@@ -236,6 +234,8 @@ class PowerPlay(AbstractAcceptance):
 class Off(AbstractAcceptance):
     """Measures one chunk of lifetimes, accepts every candidate, never rolls back. No sample is drawn for retention;
     tasks at risk and audits are still measured, forgotten meaning a share of successes of at most `forget`."""
+
+    gated: ClassVar[bool] = False
 
     def certificate(self, population: int, round_: int = 1, attempt: int | None = 0) -> tuple[Plan, VerdictRule]:
         """No sample, so nothing to fail on; in an audit everything may be forgotten."""

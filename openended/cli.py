@@ -1,28 +1,48 @@
-"""The `openended` command. Everything heavy is imported inside the commands, after the devices are set up."""
+"""The `openended` command: arguments, devices and exit codes. Each command's work is in the module that `_work` names,
+imported when the command runs, after the devices are set up."""
 
 from __future__ import annotations
 
 import argparse
-import json
+import contextlib
+import importlib
+import importlib.metadata
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
-USAGE, BAD_CONFIGURATION, FAILED = 2, 3, 1
+from openended.archive_rows import KINDS, STATUSES
+
+FAILED, USAGE, BAD_CONFIGURATION, BY_CTRL_C, PIPE_CLOSED = 1, 2, 3, 130, 141
+TASK = "a task's id, or enough of its beginning"
+CODES = "exit codes: 0 done, 1 failed, 2 usage, 3 bad configuration, 75 interrupted and saved"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; the exit code (0 done, 1 failed, 2 usage, 3 bad configuration, 75 interrupted and saved)."""
-    options = _parser().parse_args(arguments)
-    _set_up_devices()
+    """Run a command; the exit code (0 done, 1 failed, 2 usage, 3 bad configuration, 75 interrupted and saved).
+
+    A reader that closes the pipe (``| head``) or Ctrl-C ends a command silently, with the shell's codes 141 and 130.
+    """
+    options = parser().parse_args(arguments)
     try:
-        return options.command(options)
+        _set_up_devices()
+        module, function = options.work.split(":")
+        code = getattr(importlib.import_module(module), function)(options)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return BY_CTRL_C
+    except BrokenPipeError:
+        with contextlib.suppress(OSError, ValueError):  # else Python complains when it flushes at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
     except Exception as error:
-        code = _expected(error)
-        if code is None:
+        expected = _expected(error)
+        if expected is None:
             raise
         print(f"openended: {error}", file=sys.stderr)
-        return code
+        return expected
 
 
 def _expected(error: Exception) -> int | None:
@@ -30,29 +50,33 @@ def _expected(error: Exception) -> int | None:
     from openended.archive import ArchiveError
     from openended.checkpoint import CheckpointError
     from openended.configuration import ConfigurationError
+    from openended.locate import CommandError, UsageError
     from openended.runfolder import RunFolderError
 
     if isinstance(error, ConfigurationError):
         return BAD_CONFIGURATION
-    return FAILED if isinstance(error, (ArchiveError, CheckpointError, RunFolderError, BrokenPipeError)) else None
+    if isinstance(error, UsageError):
+        return USAGE
+    return FAILED if isinstance(error, (ArchiveError, CheckpointError, CommandError, RunFolderError)) else None
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="openended", description="Auditable open-ended training.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    train = commands.add_parser("train", help="start a run, or resume the one that run.name names")
-    train.add_argument("overrides", nargs="*", metavar="group=option|key=value")
-    train.set_defaults(command=_train)
-    archive = commands.add_parser("archive", help="check or list the tasks of a run")
-    archive.add_argument("action", choices=("check", "list"))
-    archive.add_argument("run")
-    archive.add_argument("--json", action="store_true")
-    archive.set_defaults(command=_archive)
-    family = commands.add_parser("family", help="the families, or every number of one family's tasks")
-    family.add_argument("name", nargs="?")
-    family.add_argument("--json", action="store_true")
-    family.set_defaults(command=_family)
-    return parser
+def parser() -> argparse.ArgumentParser:
+    """Every command and argument."""
+    top = argparse.ArgumentParser(prog="openended", description="Auditable open-ended training.", epilog=CODES)
+    top.add_argument("--version", action="version", version=f"openended {importlib.metadata.version('openended')}")
+    commands = top.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    train = _work(commands, "train", "openended.cli:_train", "start a run, or resume the one that run.name names")
+    train.add_argument("overrides", nargs="*", metavar="group=option|key=value", help="see docs/configuration.md")
+    _add_eval(commands)
+    _add_archive(commands)
+    _add_task(commands)
+    _add_replay(commands)
+    family = _work(commands, "family", "openended.inspection:family", "the families, or every number of one family's tasks")
+    family.add_argument("name", nargs="?", metavar="NAME", help="a family; without it, their names")
+    _add_json(family)
+    _add_bench(commands)
+    _add_json(_work(commands, "doctor", "openended.doctor:run", "whether this machine and installation are fit for a run"))
+    return top
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -62,51 +86,103 @@ def _train(options: argparse.Namespace) -> int:
     return train(configuration.read(options.overrides))
 
 
-def _archive(options: argparse.Namespace) -> int:
-    from openended.archive import Archive
-
-    with Archive(_run_folder(options.run) / "archive.db", readonly=True) as archive:
-        if options.action == "check":
-            problems = archive.check()
-            _print({"ok": not problems, "problems": problems}, options.json, problems or ["ok"])
-            return FAILED if problems else 0
-        tasks = archive.tasks()
-    rows = [{"id": t.id, "status": t.status, "kind": t.kind, "round": t.round, "description": t.description} for t in tasks]
-    _print(rows, options.json, [f"{r['id']}  {r['status']:<11} round {r['round']:<4} {r['description']}" for r in rows])
-    return 0
+def _work(commands: Any, name: str, work: str, text: str) -> argparse.ArgumentParser:
+    """A command whose work is ``module:function(options) -> int``."""
+    command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=CODES)
+    command.set_defaults(work=work)
+    return command
 
 
-def _family(options: argparse.Namespace) -> int:
-    from openended import configuration
-
-    names = sorted(path.stem for path in (configuration.folder() / "family").glob("*.yaml"))
-    if options.name is None:
-        _print(names, options.json, names)
-        return 0
-    if options.name not in names:
-        raise configuration.ConfigurationError(f"family is '{options.name}'; allowed: {', '.join(names)}")
-    from envs.spec import table
-    from openended.configuration import instantiate
-
-    config = configuration.read([f"family=[{options.name}]"])
-    rows = table(instantiate(config.families[options.name]).specs)
-    text = [f"{r['name']:<22} {r['part']:<10} {r['low']:>8.4g} {r['high']:>8.4g} {r['unit']:<14} {r['meaning']}" for r in rows]
-    _print(rows, options.json, text)
-    return 0
+def _add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print one JSON value and nothing else")
 
 
-def _run_folder(name: str) -> Path:
-    """A run's folder, given its name or its path."""
-    from openended.runfolder import RunFolderError
-
-    for path in (Path(name), Path("runs") / name):
-        if (path / "config.yaml").exists():
-            return path
-    raise RunFolderError(f"There is no run '{name}' here: give a run's name in ./runs or its folder.")
+def _add_run(command: argparse.ArgumentParser, task: str = "") -> None:
+    command.add_argument("run", metavar="RUN", help="a run's name or its folder")
+    if task:
+        command.add_argument("task", metavar="TASK", help=task)
+    command.add_argument("--root", default="runs", metavar="DIR", help="where runs live, as run.root (default: %(default)s)")
 
 
-def _print(value: object, as_json: bool, lines: list[str]) -> None:
-    print(json.dumps(value, allow_nan=False) if as_json else "\n".join(lines))
+def _add_out(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--out", metavar="FILE", help="write to FILE (default: standard output)")
+
+
+def _add_eval(commands: Any) -> None:
+    evaluate = _work(commands, "eval", "openended.evaluate:run", "success of a run's final learner on tasks it never saw")
+    _add_run(evaluate)
+    evaluate.add_argument(
+        "--suite", default="handmade-v1", metavar="NAME", help="a held-out suite, or 'archive' (default: %(default)s)"
+    )
+    evaluate.add_argument("--lifetimes", type=_count, default=256, metavar="N", help="per task (default: %(default)s)")
+    evaluate.add_argument("--seed", type=_seed, default=0, metavar="N", help="default: %(default)s")
+    _add_json(evaluate)
+
+
+def _add_archive(commands: Any) -> None:
+    archive = commands.add_parser("archive", help="check, list, show or export the tasks of a run", epilog=CODES)
+    actions = archive.add_subparsers(required=True, metavar="check|list|show|export", title="actions")
+    check = _work(
+        actions, "check", "openended.inspection:check", "everything that is wrong with an archive; exit 1 if anything"
+    )
+    tasks = _work(actions, "list", "openended.inspection:tasks", "one line per task, in the order of proposal")
+    show = _work(actions, "show", "openended.inspection:show", "all that is known about one task")
+    export = _work(actions, "export", "openended.exporting:export_archive", "the whole archive as JSON, or its tasks as CSV")
+    for command in (check, tasks, show, export):
+        _add_run(command, TASK if command is show else "")
+    for command in (check, tasks, show):
+        _add_json(command)
+    tasks.add_argument("--status", choices=STATUSES, help="only tasks of this status")
+    tasks.add_argument("--family", metavar="NAME", help="only tasks of this family")
+    tasks.add_argument("--kind", choices=KINDS, help="only tasks of this kind")
+    tasks.add_argument("--limit", type=_count, metavar="N", help="at most the N oldest of them")
+    export.add_argument("--format", choices=("json", "csv"), default="json", help="default: %(default)s")
+    _add_out(export)
+
+
+def _add_task(commands: Any) -> None:
+    text = "one task as a portable file (json), a MuJoCo model (mjcf) or a script that makes its brax environment (brax)"
+    task = _work(commands, "task", "openended.exporting:run", text)
+    _add_run(task, TASK)
+    task.add_argument("--as", dest="form", choices=("json", "mjcf", "brax"), required=True, help="what to write")
+    _add_out(task)
+
+
+def _add_replay(commands: Any) -> None:
+    replay = _work(commands, "replay", "openended.replay:run", "replay a lifetime of a run's learner in one task")
+    _add_run(replay, f"{TASK}, or a task file")
+    replay.add_argument(
+        "--learner", default="final", metavar="WHO", help="final, untrained or a stored version (default: %(default)s)"
+    )
+    replay.add_argument("--episode", type=_count, metavar="N", help="only episode N of the lifetime, from 1")
+    replay.add_argument("--witness", action="store_true", help="replay the stored witness, which must solve the task")
+    replay.add_argument("--seed", type=_seed, default=0, metavar="N", help="which lifetime (default: %(default)s)")
+    replay.add_argument("--png", metavar="FILE", help="draw the first and the last episode")
+    replay.add_argument("--gif", metavar="FILE", help="animate every episode")
+    replay.add_argument("--out", metavar="FILE", help="write the frames to FILE as JSON")
+    _add_json(replay)
+
+
+def _add_bench(commands: Any) -> None:
+    bench = _work(commands, "bench", "openended.bench:run", "measure raw physics, the policy, a round and compilation")
+    bench.add_argument("overrides", nargs="*", metavar="group=option|key=value", help="see docs/configuration.md")
+    bench.add_argument("--quick", action="store_true", help="small sizes: a rough answer in a minute or two")
+    _add_json(bench)
+    _add_out(bench)
+
+
+def _count(text: str) -> int:
+    return _whole(text, 1)
+
+
+def _seed(text: str) -> int:
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"'{text}'; allowed: a whole number of at least {least}")
+    return int(text)
 
 
 def _set_up_devices() -> None:

@@ -15,24 +15,25 @@ from openended.journal import Journal, NewTask
 from openended.learners.base import LearnerState
 from openended.objectives.base import Known
 from openended.programs import Programs
-from openended.repertoire import ACCEPTED, FRONTIER, Repertoire
+from openended.repertoire import ACCEPTED, FRONTIER, SEEN, Repertoire
 
 
 class Settings(NamedTuple):
     """Sizes of a round; see configs/config.yaml."""
 
     episodes: int = 3
-    candidates: int = 64  # per family
+    candidates: int = 256  # per family
     screen_lifetimes: int = 4  # per valid candidate
     entries: int = 32  # candidates per family whose entry is tested
     trials: int = 48  # frontier tasks per family whose acceptance is tested
-    updates: int = 8
-    rows: int = 256  # lifetimes per family and update
-    block: int = 512  # rows of an evaluation program
+    updates: int = 32
+    rows: int = 128  # lifetimes per family and update
+    block: int = 128  # rows of an evaluation program
     capacity: int = 4096  # tasks per family that the loop can know
     stay: int = 20  # rounds a task may stay in the frontier
-    frontier_share: float = 0.5
-    replay_share: float = 0.2  # the rest are this round's valid candidates
+    pool: int = 2048  # valid tasks per family that are learned from without being in the frontier, the newest
+    frontier_share: float = 0.3
+    replay_share: float = 0.2  # of accepted tasks; the rest is the pool
     gate_lifetimes: int = 4  # lifetimes of learning before acceptance is tried
     gate: float = 0.85  # success while learning from which acceptance is tried
 
@@ -58,6 +59,7 @@ class Candidates(NamedTuple):
     grounding: Any  # validity.Grounding of numpy arrays
     valid: np.ndarray  # bool[C]
     known: Known  # for every candidate; zeros where it is not valid
+    place: np.ndarray  # i64[C] row of the repertoire, -1 where it is not valid or found no place
     open: np.ndarray  # i64[M] best first
 
 
@@ -176,10 +178,13 @@ class Ledger:
         }
 
 
-def rows_weight(rows: list[tuple[int, float]]) -> np.ndarray:
-    """Probabilities f[N] of the rows of a mixture."""
-    weight = np.array([share for _, share in rows])
-    return weight / weight.sum()
+def mixture(book: Repertoire, frontier: float, replay: float) -> tuple[np.ndarray, np.ndarray]:
+    """Rows i64[N] to learn from and their probabilities: these shares of frontier and accepted tasks, the rest of the pool."""
+    pools = [(book.rows(FRONTIER), frontier), (book.rows(ACCEPTED), replay), (book.rows(SEEN), 1.0 - frontier - replay)]
+    weight = np.concatenate([np.full(rows.size, share / max(rows.size, 1)) for rows, share in pools])
+    if weight.size == 0:  # nothing valid is known yet: an empty row is the middle of the box
+        return np.zeros(1, np.int64), np.ones(1)
+    return np.concatenate([rows for rows, _ in pools]), weight / weight.sum()
 
 
 def kin(book: Repertoire, proposal: Proposal) -> np.ndarray:

@@ -15,10 +15,10 @@ from openended.acceptance import AbstractAcceptance, Retention
 from openended.generators.base import AbstractGenerator, Proposal
 from openended.journal import Journal
 from openended.learners.base import AbstractLearner
-from openended.ledger import Candidates, Ledger, LoopState, Settings, kin, rows_weight, solved_of
+from openended.ledger import Candidates, Ledger, LoopState, Settings, kin, mixture, solved_of
 from openended.objectives.base import AbstractObjective, Known
 from openended.programs import PURPOSES, Programs
-from openended.repertoire import ACCEPTED, EMPTY, FRONTIER
+from openended.repertoire import ACCEPTED, EMPTY, FRONTIER, SEEN
 
 
 class Loop:
@@ -55,6 +55,11 @@ class Loop:
             steps={purpose: np.zeros((), np.int64) for purpose in PURPOSES},
         )
 
+    def compile(self, state: LoopState) -> None:
+        """Compile the programs of a round before the first one."""
+        sizes = self.settings
+        self.programs.compile(state.learner, state.model, sizes.candidates, sizes.updates, sizes.rows)
+
     def round(self, state: LoopState, stage=lambda name: None) -> tuple[LoopState, Journal]:
         """One round. ``stage`` is told the name of each stage as it begins."""
         work = Round(self, state)
@@ -70,7 +75,6 @@ class Round(Ledger):
     def __init__(self, loop: Loop, state: LoopState):
         super().__init__(loop.programs, state, loop.seed)
         self.loop = loop
-        self.entered: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # candidate rows and the repertoire rows they got
         self.estimate: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # successes and lifetimes by repertoire row
 
     # Stages.
@@ -107,8 +111,8 @@ class Round(Ledger):
             self._into_frontier(name, np.array(chosen, np.int64))
 
     def learn(self) -> None:
-        """Updates on frontier, archive and fresh candidates; success while learning is the estimate of progress."""
-        self._train(frontier_share=self.loop.settings.frontier_share)
+        """Updates on frontier, archive and pool; success while learning is the estimate of progress."""
+        self._train(self.loop.settings.frontier_share, self.loop.settings.replay_share)
 
     def verify(self) -> None:
         """Retention first (repair, else roll back), then acceptance with the learner that is kept."""
@@ -120,7 +124,7 @@ class Round(Ledger):
             if retained or attempt == loop.acceptance.repairs:
                 break
             self.journal.events.append((None, "repaired", f"extra replay because {result.reason}"))
-            self._train(frontier_share=0.0)
+            self._train(frontier=0.0, replay=0.5)
         accepted = self._decide() if retained else 0
         if not loop.acceptance.keeps_learner(retained, accepted > 0):
             reason = "it forgot accepted tasks" if not retained else "no task was accepted (strict mode)"
@@ -166,31 +170,36 @@ class Round(Ledger):
         rank = loop.objective.predict(self.state.ranker, known, self.rng)
         failing = valid & (successes < loop.acceptance.fail * settings.screen_lifetimes)
         order = np.flatnonzero(failing)
-        return Candidates(proposal, grounding, valid, known, order[np.argsort(-rank[order], kind="stable")])
+        place = self._into_pool(name, np.flatnonzero(valid), vector, known, grounding.difficulty)
+        order = order[place[order] >= 0]
+        return Candidates(proposal, grounding, valid, known, place, order[np.argsort(-rank[order], kind="stable")])
+
+    def _into_pool(self, name: str, rows: np.ndarray, vector: np.ndarray, known: Known, hard: np.ndarray) -> np.ndarray:
+        success = (known.successes[rows] + 0.5) / (known.lifetimes[rows] + 1.0)
+        book, places = self.state.repertoire[name].insert(
+            vector=vector[rows],
+            entered=np.full(rows.size, self.number, np.int32),
+            success=success.astype(np.float32),
+            difficulty=hard[rows],
+        )
+        self._keep(name, book)
+        place = np.full(len(vector), -1, np.int64)
+        place[rows[: places.size]] = places
+        return place
 
     def _into_frontier(self, name: str, rows: np.ndarray) -> None:
         candidate, book = self.candidates[name], self.state.repertoire[name]
-        success = candidate.known.successes[rows] / np.maximum(candidate.known.lifetimes[rows], 1)
-        book, places = book.insert(
-            vector=candidate.grounding.vector[rows],
-            entered=np.full(rows.size, self.number, np.int32),
-            success=success.astype(np.float32),
-            progress=np.zeros(rows.size, np.float32),
-            difficulty=candidate.grounding.difficulty[rows],
-        )
-        for row in rows[: places.size]:
+        for row in rows:
             self.journal.status(self._id(name, candidate.grounding.vector[row]), "frontier", "the old learner fails it by test")
-        for row in rows[places.size :]:
-            self.journal.status(self._id(name, candidate.grounding.vector[row]), "rejected", "the frontier is full")
-        self.entered[name] = (rows[: places.size], places)
-        self._keep(name, book)
+        self._keep(name, book.change(candidate.place[rows], status=FRONTIER))
 
-    def _train(self, frontier_share: float) -> None:
+    def _train(self, frontier: float, replay: float) -> None:
         settings, batch, source = self.loop.settings, {}, {}
         for name in self.loop.families:
-            vectors, rows = self._mixture(name, frontier_share)
-            index = self.rng.choice(len(rows), (settings.updates, settings.rows), p=rows_weight(rows))
-            batch[name], source[name] = vectors[index], np.array([row for row, _ in rows])[index]
+            book = self.state.repertoire[name]
+            rows, weight = mixture(book, frontier, replay)
+            source[name] = self.rng.choice(rows, (settings.updates, settings.rows), p=weight)
+            batch[name] = book.vector[source[name]]
         learner, model, (reports, metrics) = self.loop.programs.learn(
             self.state.learner, self.state.model, batch, self._fresh()
         )
@@ -199,29 +208,8 @@ class Round(Ledger):
         late = settings.updates // 2
         for name, report in reports.items():
             place, won = source[name][late:].ravel(), report.success[late:, :, -1].ravel()
-            real = place >= 0
-            size = settings.capacity
-            wins, tries = (np.bincount(place[real], w, minlength=size) for w in (won[real], np.ones(real.sum())))
+            wins, tries = (np.bincount(place, w, minlength=settings.capacity) for w in (won, np.ones(place.size)))
             self.estimate[name] = (wins, tries)
-
-    def _mixture(self, name: str, frontier_share: float) -> tuple[np.ndarray, list[tuple[int, float]]]:
-        """Vectors to learn from and, for each, its repertoire row (-1 for a candidate) and its probability weight."""
-        book, candidate = self.state.repertoire[name], self.candidates[name]
-        replay = self.loop.settings.replay_share
-        pools = [
-            (book.rows(FRONTIER), frontier_share),
-            (book.rows(ACCEPTED), replay if frontier_share else 1.0),
-            (np.flatnonzero(candidate.valid), (1.0 - replay - frontier_share) if frontier_share else 0.2),
-        ]
-        vectors: list[np.ndarray] = []
-        rows: list[tuple[int, float]] = []
-        for i, (members, share) in enumerate(pools):
-            source = candidate.grounding.vector if i == 2 else book.vector
-            vectors.append(source[members])
-            rows += [(-1 if i == 2 else int(m), share / members.size) for m in members]
-        if not rows:  # no valid candidate and nothing known: learn on the proposals themselves
-            return candidate.grounding.vector, [(-1, 1.0)] * len(candidate.grounding.vector)
-        return np.concatenate(vectors), rows
 
     def _retain(self, attempt: int) -> Retention:
         population = self._accepted()
@@ -240,8 +228,7 @@ class Round(Ledger):
             rows = self.state.repertoire[name].rows(FRONTIER)
             rate = wins[rows] / np.maximum(tries[rows], 1)
             ready = (tries[rows] >= self.loop.settings.gate_lifetimes) & (rate >= self.loop.settings.gate)
-            if not np.isfinite(getattr(self.loop.acceptance, "alpha", np.inf)):
-                ready = np.ones(rows.size, bool)  # acceptance off keeps everything
+            ready |= not self.loop.acceptance.gated
             best = rows[ready][np.argsort(-rate[ready], kind="stable")][: self.loop.settings.trials]
             trials += [(name, int(row)) for row in best]
         draw = self._drawer([(n, self.state.repertoire[n].vector[r]) for n, r in trials], self._params(), "verify")
@@ -258,15 +245,10 @@ class Round(Ledger):
         return int(decision.accept.sum())
 
     def _teach(self, name: str) -> None:
-        candidate, (rows, places) = self.candidates[name], self.entered.get(name, (np.zeros(0, int),) * 2)
-        wins, tries = self.estimate[name]
+        candidate, (wins, tries) = self.candidates[name], self.estimate[name]
         book = self.state.repertoire[name]
-        seen = np.flatnonzero(tries > 0)
-        after = wins[seen] / tries[seen]
-        gain = after - book.success[seen]
-        self._keep(name, book.change(seen, success=after.astype(np.float32), progress=gain.astype(np.float32)))
-        trained = tries[places] > 0
-        rows, places = rows[trained], places[trained]
+        rows = np.flatnonzero((candidate.place >= 0) & (tries[candidate.place] > 0))
+        places = candidate.place[rows]
         cost = candidate.known.cost[rows]
         realised = self.loop.objective.score(book.success[places], wins[places] / tries[places], cost)
         known = Known(*(column[rows] for column in candidate.known))
@@ -277,6 +259,9 @@ class Round(Ledger):
             ranker=self.loop.objective.learn(self.state.ranker, known, realised),
             generator=self.state.generator | {name: generator},
         )
+        seen = np.flatnonzero(tries > 0)
+        after = (wins[seen] / tries[seen]).astype(np.float32)
+        self._keep(name, book.change(seen, success=after, progress=after - book.success[seen]))
 
     def _retire(self, name: str) -> None:
         book = self.state.repertoire[name]
@@ -285,4 +270,6 @@ class Round(Ledger):
         for row in stale:
             reason = f"not solved within {self.loop.settings.stay} rounds in the frontier"
             self.journal.status(self._id(name, book.vector[row]), "rejected", reason)
-        self._keep(name, book.change(stale, status=EMPTY))
+        pool = np.flatnonzero(book.status == SEEN)
+        surplus = pool[np.argsort(book.entered[pool], kind="stable")][: max(0, pool.size - self.loop.settings.pool)]
+        self._keep(name, book.change(np.concatenate([stale, surplus]), status=EMPTY))

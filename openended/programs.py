@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from envs import validity
-from envs.base import AbstractFamily
+from envs.base import ACTIONS, AbstractFamily
 from openended import rollouts, trees
 from openended.learners.base import AbstractLearner, LearnerState
 from openended.objectives.base import AbstractObjective
@@ -37,14 +38,38 @@ class Programs:
         self.families, self.learner, self.objective, self.search = families, learner, objective, search
         self.episodes, self.block = episodes, block
         self.steps = dict.fromkeys(PURPOSES, 0)
-        self._ground = {name: _ground_program(family, search) for name, family in families.items()}
+        self._play = {name: _play_program(family) for name, family in families.items()}
         self._outcomes: dict[tuple[str, bool], Callable] = {}
-        self._learn = self._learn_program()
+        self._learn = {"learn": self._learn_program()}
+
+    def compile(self, state: LearnerState, model: Any, candidates: int, updates: int, rows: int) -> None:
+        """Compile what a round of these sizes runs, two programs at a time; else each compiles at its first call.
+
+        The longest comes first. A compiled program takes no other shapes.
+        """
+        blank = {name: jnp.zeros((updates, rows, len(family.specs))) for name, family in self.families.items()}
+        jobs: list[tuple[dict, Any, tuple]] = [(self._learn, "learn", (state, model, blank, jax.random.key(0)))]
+        for name, family in self.families.items():
+            plays = candidates * self.search.population
+            played, block = (jnp.zeros((count, len(family.specs))) for count in (plays, self.block))
+            keys, block_keys = (jax.random.split(jax.random.key(0), count) for count in (plays, self.block))
+            actions = jnp.zeros((plays, family.episode_steps, ACTIONS))
+            self._outcome_program(name, False)
+            jobs += [
+                (self._outcomes, (name, False), (state.params, block, block_keys)),
+                (self._play, name, (played, keys, actions)),
+            ]
+        with ThreadPoolExecutor(2) as pool:
+            made = list(pool.map(lambda job: job[0][job[1]].lower(*job[2]).compile(), jobs))
+        for (table, entry, _), program in zip(jobs, made, strict=True):
+            table[entry] = program
 
     def ground(self, name: str, vectors: np.ndarray, key: jax.Array) -> Any:
         """Grounding (numpy arrays): witness search and validity of candidates [N, D]; N is the same in every round."""
-        self.steps["witness"] += len(vectors) * self.search.steps(self.families[name])
-        found = self._ground[name](jnp.asarray(vectors), jax.random.split(key, len(vectors)))
+        family = self.families[name]
+        self.steps["witness"] += len(vectors) * self.search.steps(family)
+        keys = jax.random.split(key, len(vectors))
+        found = validity.ground(family, self.search, self._play[name], jnp.asarray(vectors), keys)
         return jax.tree.map(np.asarray, found._replace(key=jax.random.key_data(found.key)))
 
     def evaluate(self, name: str, params: Params, vectors: np.ndarray, key: jax.Array, purpose: str, wipe: bool = False) -> Any:
@@ -68,7 +93,7 @@ class Programs:
         some = next(iter(tasks.values()))
         lifetimes = some.shape[0] * sum(rows.shape[1] for rows in tasks.values())
         self.steps["learn"] += lifetimes * self.episodes * next(iter(self.families.values())).episode_steps
-        state, model, report = self._learn(state, model, {k: jnp.asarray(v) for k, v in tasks.items()}, key)
+        state, model, report = self._learn["learn"](state, model, {k: jnp.asarray(v) for k, v in tasks.items()}, key)
         return state, model, self._by_family(report, tasks)
 
     def _by_family(self, report: LearnReport, tasks: dict[str, np.ndarray]) -> tuple[dict[str, Any], dict[str, float]]:
@@ -117,6 +142,5 @@ class Programs:
         return trees.over_devices(run, (trees.SAME, trees.SAME, rows, trees.SAME), out)
 
 
-def _ground_program(family: AbstractFamily, search: validity.Search) -> Callable:
-    run = jax.vmap(lambda vector, key: validity.ground(family, search, vector, key))
-    return trees.over_devices(run, (trees.ROWS, trees.ROWS), trees.ROWS)
+def _play_program(family: AbstractFamily) -> Callable:
+    return trees.over_devices(validity.player(family), (trees.ROWS, trees.ROWS, trees.ROWS), trees.ROWS)

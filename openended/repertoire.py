@@ -1,4 +1,4 @@
-"""What the loop knows of frontier and accepted tasks of one family: fixed-capacity arrays, one row per task."""
+"""The tasks of one family that the loop knows: fixed-capacity arrays, one row per task."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-EMPTY, FRONTIER, ACCEPTED = 0, 1, 2
+EMPTY, FRONTIER, ACCEPTED, SEEN = 0, 1, 2, 3  # SEEN: valid, neither in the frontier nor accepted; material to learn from
 
 
 class Repertoire(NamedTuple):
@@ -14,7 +14,7 @@ class Repertoire(NamedTuple):
 
     vector: np.ndarray  # f32[N, D]
     status: np.ndarray  # i32[N]
-    entered: np.ndarray  # i32[N] round in which it entered the frontier
+    entered: np.ndarray  # i32[N] round in which it was proposed
     success: np.ndarray  # f32[N] latest estimate of success in the last episode
     progress: np.ndarray  # f32[N] latest realised learning progress
     difficulty: np.ndarray  # f32[N] bits
@@ -27,9 +27,12 @@ class Repertoire(NamedTuple):
         return found[np.argsort(self.order[found], kind="stable")]
 
     def insert(self, **columns: np.ndarray) -> tuple[Repertoire, np.ndarray]:
-        """New frontier rows, as many as fit; the indices they got (shorter than the input when full)."""
-        free = np.flatnonzero(self.status == EMPTY)[: len(columns["vector"])]
-        return self.change(free, status=np.int32(FRONTIER), **{k: v[: free.size] for k, v in columns.items()}), free
+        """New SEEN rows, as many as fit, in empty places or in those of the oldest SEEN ones; the indices they got."""
+        old = np.flatnonzero(self.status == SEEN)
+        places = np.concatenate([np.flatnonzero(self.status == EMPTY), old[np.argsort(self.entered[old], kind="stable")]])
+        places = places[: len(columns["vector"])]
+        blank = {"status": np.int32(SEEN), "progress": np.float32(0), "order": np.int32(-1), "forgotten": False}
+        return self.change(places, **blank, **{k: v[: places.size] for k, v in columns.items()}), places
 
     def change(self, rows: np.ndarray | int, **columns) -> Repertoire:
         """A copy with the named columns of some rows set."""

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from envs.base import ACTIONS, SENSORS, AbstractFamily
 from openended import networks
-from openended.networks import Policy
+from openended.networks import HISTORY, Policy
 from openended.types import Outcome, Params, Percept, Rollout
 
 _GOAL_START = SENSORS + ACTIONS  # the mask of motors sits between the sensors and the goal
@@ -35,7 +35,7 @@ def lifetime(
     """
     model = family.prepare(vector)
     mask = family.action_mask(model)
-    birth = (policy.initial_memory(), jnp.zeros(ACTIONS), jnp.zeros(()))
+    birth = (policy.initial_memory(), jnp.zeros((HISTORY, ACTIONS)), jnp.zeros(()))
 
     def episode(carry, episode_key):
         carry = birth if wipe else carry
@@ -45,9 +45,9 @@ def lifetime(
         first = jnp.zeros(family.episode_steps).at[0].set(1.0)
 
         def step(inner, step_input):
-            (memory, action, reward), state, timestep, before = inner
+            (memory, actions, reward), state, timestep, before = inner
             noise, first = step_input
-            percept = Percept(timestep.observation, timestep.observation - before, action, reward, first)
+            percept = Percept(timestep.observation, timestep.observation - before, actions.reshape(-1), reward, first)
             memory, output = policy.step(params, memory, percept)
             action = output.mean + jnp.exp(output.log_std) * noise
             log_prob = networks.log_prob(output, action, mask)
@@ -61,7 +61,8 @@ def lifetime(
                 following.success,
                 following.broken,
             )
-            heard = (memory, jnp.clip(action, -1.0, 1.0), following.reward)
+            actions = jnp.concatenate([jnp.clip(action, -1.0, 1.0)[None], actions[:-1]])
+            heard = (memory, actions, following.reward)
             return (heard, state, following, timestep.observation), record
 
         start: Any = (carry, state, timestep, timestep.observation)

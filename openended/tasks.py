@@ -23,8 +23,7 @@ def snap(specs: Sequence[ParamSpec], vectors: np.ndarray) -> np.ndarray:
         if spec.pinned:
             out[:, i] = 0.5
         elif spec.structural:
-            cells = int(spec.high - spec.low) + 1
-            out[:, i] = (np.minimum(np.floor(out[:, i] * cells), cells - 1) + 0.5) / cells
+            out[:, i] = (np.minimum(np.floor(out[:, i] * spec.cells), spec.cells - 1) + 0.5) / spec.cells
     return out
 
 

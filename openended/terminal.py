@@ -209,8 +209,9 @@ def summary_lines(facts: Mapping[str, Any]) -> list[tuple[bool, str]]:
     again = [(f"openended train run.name={run}", "go on where it stopped")] if facts.get("interrupted") else []
     commands = [
         *again,
-        (f"openended archive list {run}", "every task that was invented, and what became of it"),
-        (f"openended archive check {run}", "whether the archive is sound"),
+        (f"openended eval {run}", "held-out tasks, next to untrained, random and memory-wiped learners"),
+        (f"openended archive list {run} --status accepted", "every task that was learned"),
+        *([(f"openended replay {run} {facts['task']}", "watch the newest one")] if "task" in facts else []),
     ]
     width = max(len(command) for command, _ in commands)
     lines += [(False, ""), (True, "What to type next")]

@@ -5,18 +5,20 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import jax
 from omegaconf import DictConfig
 
-from openended import checkpoint, configuration, recording
+from envs import holdout
+from openended import checkpoint, closing, configuration, evaluate, recording
 from openended.archive import Archive
 from openended.configuration import ConfigurationError
+from openended.ledger import LoopState
 from openended.loop import Loop
 from openended.metrics import MetricsWriter
 from openended.runfolder import Interrupts, RunFolder, differences, read_config
 from openended.terminal import Progress
 
 DONE, INTERRUPTED = 0, 75
-TOLD = ("accepted", "retained", "steps_total")  # what the closing summary takes from the last round
 
 
 class Stopped(Exception):
@@ -37,44 +39,70 @@ def train(config: DictConfig) -> int:
             _claim(folder, stored)
             for sentence in folder.record_environment():
                 progress.note(f"Not bit for bit the same as before: {sentence}")
-            session = Session(folder, loop, progress, stop)
+            session = Session(folder, loop, progress, stop, Heldout(config, loop))
             finished = session.run(config.run.rounds, config.run.steps)
-            progress.summary(session.facts())
             return DONE if finished else INTERRUPTED
+
+
+class Heldout:
+    """The frozen suite as a thermometer: measured after a round, never used for training or for choosing anything."""
+
+    def __init__(self, config: DictConfig, loop: Loop):
+        self.loop, self.every, self.lifetimes = loop, config.heldout.every, config.heldout.lifetimes
+        try:
+            self.suite = holdout.tasks(config.heldout.suite, loop.families) if self.every else []
+        except holdout.HoldoutError as error:
+            raise ConfigurationError(f"heldout.suite cannot be used: {error}") from error
+
+    def measure(self, state: LoopState) -> dict[str, float]:
+        """Metrics ``heldout_...`` of this learner; none in rounds that are not measured. Its steps are not the run's."""
+        number = int(state.round)
+        if not self.suite or (number - 1) % self.every:
+            return {}
+        key = jax.random.fold_in(evaluate.seeds(self.loop.seed), number)
+        return evaluate.quick(self.loop.programs, state.learner.params, self.suite, self.lifetimes, key)
 
 
 class Session:
     """One process's share of a run."""
 
-    def __init__(self, folder: RunFolder, loop: Loop, progress: Progress, stop: Interrupts):
-        self.folder, self.loop, self.progress, self.stop = folder, loop, progress, stop
+    def __init__(self, folder: RunFolder, loop: Loop, progress: Progress, stop: Interrupts, heldout: Heldout):
+        self.folder, self.loop, self.progress, self.stop, self.heldout = folder, loop, progress, stop, heldout
         self.archive = Archive(folder.path / "archive.db")
         self.state = self._restore()
         self.metrics = MetricsWriter(folder.path, resume_from_round=int(self.state.round))
         self.last: dict[str, float] = {}
 
     def run(self, rounds: int, steps: int) -> bool:
-        """Rounds until a budget ends (True) or a signal stops (False)."""
+        """Rounds until a budget ends (True) or a signal stops (False); then the summary and the plots."""
+        finished = True
         try:
+            if int(self.state.round) < rounds:
+                self._stage("compile")
+                self.loop.compile(self.state)
             while int(self.state.round) < rounds and sum(int(n) for n in self.state.steps.values()) < steps:
                 self._round()
         except Stopped:
             self.folder.log(f"stopped by {self.stop.requested} after round {int(self.state.round)}")
-            return False
+            finished = False
         finally:
             self.metrics.close()
             self.archive.close()
-        return True
+        self._close()
+        return finished
 
-    def facts(self) -> dict[str, object]:
-        """What the closing summary tells."""
-        told = {key: round(self.last[key]) for key in TOLD if key in self.last}
-        return {"run": self.folder.path.name, "rounds": int(self.state.round), "interrupted": self.stop.requested, **told}
+    def _close(self) -> None:
+        with Archive(self.archive.path, readonly=True) as archive:
+            facts = closing.facts(archive, self.state, self.last)
+        facts |= {"run": self.folder.path.name, "interrupted": self.stop.requested, "seconds": self.progress.elapsed}
+        self.progress.summary({**facts, "plots": closing.draw(self.folder.path, self.state)})
 
     def _round(self) -> None:
         began, before = time.monotonic(), sum(int(n) for n in self.state.steps.values())
         learned = int(self.state.steps["learn"])
         state, journal = self.loop.round(self.state, self._stage)
+        self._stage("measure")
+        journal.metrics |= self.heldout.measure(state)
         self._stage("record")
         seconds = time.monotonic() - began
         journal.metrics |= {
@@ -88,7 +116,7 @@ class Session:
             checkpoint.save_snapshot(self.folder.path / "snapshots", int(state.version), state.learner.params)
         self.metrics.write(journal.round, journal.metrics)  # cut back on resume when the archive does not follow
         self.archive.commit_round(recording.record(self.loop.families, journal))
-        self.state, self.last = state, {**journal.metrics, "round": float(journal.round)}
+        self.state, self.last = state, {**self.last, **journal.metrics, "round": float(journal.round)}
         self.progress.round(self.last)
 
     def _stage(self, name: str) -> None:

@@ -14,7 +14,7 @@ class Percept(NamedTuple):
 
     observation: jax.Array  # f32[W]
     change: jax.Array  # f32[W] observation minus the previous one of the same episode
-    action: jax.Array  # f32[A] previous action, zero at the start of a lifetime
+    action: jax.Array  # f32[HISTORY * A] previous actions, newest first, zero at the start of a lifetime
     reward: jax.Array  # f32[] previous extrinsic reward
     first: jax.Array  # f32[] 1 at the first step of an episode
 

@@ -120,9 +120,8 @@ def test_lifetimes_are_asked_for_chunk_by_chunk_up_to_the_cap_and_only_while_und
     spent = decision.evidence.lifetimes.tolist()
     assert spent[0] < spent[1] <= 250 and decision.accept[0]
     assert spent == [sum(n[tasks.index(i)] for tasks, n in calls if i in tasks) for i in (0, 1)]
-    assert all(n == [16] * len(n) for _, n in calls[:15])
-    looks = rule._looks(250)
-    assert looks[-2:] == (240, 250)
+    assert [n[0] for _, n in calls] == [16, 16, 16, 16, 32, 32, 64, 58][: len(calls)]
+    assert rule._looks(250) == (16, 32, 48, 64, 96, 128, 192, 250)
 
 
 def test_reasons_are_sentences() -> None:

@@ -22,10 +22,22 @@ OPENENDED = {
     **dict.fromkeys(["generators", "learners", "objectives", "acceptance"], 3),
     **dict.fromkeys(["loop", "programs", "journal", "ledger"], 4),
     **dict.fromkeys(
-        ["archive", "archive_reading", "archive_rows", "checkpoint", "metrics", "runfolder", "terminal", "plots"], 5
+        [
+            "archive",
+            "archive_reading",
+            "archive_rows",
+            "checkpoint",
+            "metrics",
+            "runfolder",
+            "terminal",
+            "plots",
+            "locate",
+            "wording",
+        ],
+        5,
     ),
-    **dict.fromkeys(["train", "evaluate", "calibrate", "bench", "doctor", "replay", "exporting", "docs"], 6),
-    **dict.fromkeys(["configuration", "recording"], 6),
+    **dict.fromkeys(["train", "evaluate", "calibrate", "bench", "doctor", "replay", "exporting", "inspection", "docs"], 6),
+    **dict.fromkeys(["configuration", "recording", "closing"], 6),
     **dict.fromkeys(["cli", "__main__"], 6),
     **dict.fromkeys(["browser"], 7),
 }

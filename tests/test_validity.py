@@ -19,7 +19,7 @@ def grounded(cls, rows=64):
     family = cls()
     vectors = jax.random.uniform(jax.random.key(0), (rows, len(family.specs)))
     keys = jax.random.split(jax.random.key(1), rows)
-    return family, jax.jit(jax.vmap(lambda v, k: validity.ground(family, SEARCH, v, k)))(vectors, keys)
+    return family, validity.ground(family, SEARCH, jax.jit(validity.player(family)), vectors, keys)
 
 
 @pytest.mark.parametrize("cls", [Probe, pytest.param(Navigator, marks=pytest.mark.slow)])
@@ -43,6 +43,7 @@ def test_only_the_target_moves():
 
 def test_broken_physics_is_a_verdict():
     family = Probe()
-    bad = jnp.full(len(family.specs), jnp.nan)
-    verdict = validity.ground(family, SEARCH, bad, jax.random.key(0)).verdict
-    assert validity.VERDICTS[int(verdict)] == "broken physics"
+    bad = jnp.full((2, len(family.specs)), jnp.nan)
+    run = jax.jit(validity.player(family))
+    verdict = validity.ground(family, SEARCH, run, bad, jax.random.split(jax.random.key(0), 2)).verdict
+    assert validity.VERDICTS[int(verdict[0])] == "broken physics"

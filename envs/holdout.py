@@ -1,0 +1,164 @@
+"""Frozen held-out suites: tasks made by hand, for measuring only. Never used for training or for choosing anything.
+
+A suite is a folder ``suites/NAME`` with one table per family, ``FAMILY.txt``. A row is a task, a column a number of the task
+or several with the same beginning: ``wind`` stands for ``wind_x,wind_y``, ``reversed`` for one switch per motor. A cell holds
+values in the order of the family's specs, separated by commas:
+
+    0.3     that physical value
+    80%     80 % of the way through the bounds of the spec, in the spec's own scale
+    -       the middle of the bounds, and 0 for a switch, like everything that is left out
+
+The cell of ``goal`` is ``FEATURE:SHARE,SHARE``: each component of the target as a share, -1 to 1, of the feature's bounds.
+``size`` says how far goal, body and world are from the default. What a run's configuration pins keeps its pinned value.
+
+``python -m envs.holdout`` prints every suite's tables: family, number of tasks per group, and the hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from envs.base import AbstractFamily
+from envs.goals import FeatureSpec
+from envs.navigator import Navigator
+from envs.probe import Probe
+from envs.reacher import Reacher
+from envs.spec import ParamSpec, encode
+
+FAMILIES: tuple[type[AbstractFamily], ...] = (Navigator, Reacher, Probe)  # those that the suites have tables for
+GROUPS = ("visible", "hidden_goal", "both_hidden")
+SIZES = ("small", "medium", "large")
+HASHES = {"handmade-v1": "b99c1042e79a448379d51ffdb80f0f5959f064c5bb027884c563bb9a40b300ba"}
+_FOLDER = Path(__file__).resolve().parent / "suites"
+
+
+class HoldoutError(Exception):
+    """A suite is unknown or is not the frozen one; the message is one sentence for the user."""
+
+
+class HeldOut(NamedTuple):
+    """One held-out task.
+
+    ``group``: ``visible`` (the goal is observed), ``hidden_goal`` (it is found from reward, and no motor runs backwards) or
+    ``both_hidden`` (it is found from reward with motors that run backwards).
+    """
+
+    family: str
+    group: str
+    size: str
+    vector: np.ndarray  # f32[D] in the unit box
+
+
+def tasks(suite: str, families: Mapping[str, AbstractFamily]) -> list[HeldOut]:
+    """The suite's tasks for these families, encoded within their bounds; none for a family without a table.
+
+    Raises:
+        HoldoutError: there is no such suite, or it is not the one that was frozen.
+    """
+    verify(suite)
+    try:
+        return [task for family in families.values() for task in rows(suite, family)]
+    except ValueError as error:
+        raise HoldoutError(f"The suite '{suite}' does not fit the bounds of this run: {error}.") from error
+
+
+def verify(suite: str) -> None:
+    """Raises a HoldoutError unless the suite is known and has its frozen hash."""
+    if suite not in HASHES:
+        raise HoldoutError(f"The suite is '{suite}'; allowed: {', '.join(HASHES)}.")
+    found = fingerprint(suite)
+    if found != HASHES[suite]:
+        raise HoldoutError(
+            f"The suite '{suite}' is not the frozen one (hash {found[:12]}, frozen {HASHES[suite][:12] or 'never'}): "
+            "its tables or the bounds of its families have changed, so its numbers cannot be compared with earlier ones."
+        )
+
+
+def fingerprint(suite: str) -> str:
+    """sha256 (hex) over families, their bounds, and group, size and float32 vector of every task, at default options."""
+    digest = hashlib.sha256(suite.encode())
+    for family in (cls() for cls in FAMILIES):
+        bounds = [(s.name, s.low, s.high, s.scale) for s in family.specs]
+        aims = [(f.name, f.size, f.low, f.high, f.tolerance) for f in family.features]
+        digest.update(json.dumps([family.name, bounds, aims]).encode())
+        for task in rows(suite, family):
+            digest.update(f"{task.group} {task.size} ".encode() + task.vector.astype("<f4").tobytes())
+    return digest.hexdigest()
+
+
+def rows(suite: str, family: AbstractFamily) -> list[HeldOut]:
+    """Every row of the family's table, whether the suite is the frozen one or not: for making and freezing it."""
+    path = _FOLDER / suite / f"{family.name}.txt"
+    if not path.is_file():
+        return []
+    lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip() and line[0] != "#"]
+    return [_task(family, dict(zip(lines[0], cells, strict=True))) for cells in lines[1:]]
+
+
+def _task(family: AbstractFamily, row: Mapping[str, str]) -> HeldOut:
+    values = {spec.name: 0.0 for spec in family.specs if spec.scale in ("flag", "rare")}
+    for column, cell in row.items():
+        if column == "goal":
+            values |= _goal(family.features, cell)
+        elif column != "size":
+            values |= _values(family.specs, column, cell)
+    pinned = {spec.name: spec.low for spec in family.specs if spec.pinned}
+    vector = encode(family.specs, {name: value for name, value in values.items() if name not in pinned})
+    return HeldOut(family.name, _group(values | pinned), row["size"], np.round(vector.astype(float), 6).astype(np.float32))
+
+
+def _group(values: Mapping[str, float]) -> str:
+    if values["hidden"] < 0.5:
+        return "visible"
+    turned = any(value >= 0.5 for name, value in values.items() if name.startswith("reversed_"))
+    return "both_hidden" if turned else "hidden_goal"
+
+
+def _goal(features: Sequence[FeatureSpec], cell: str) -> dict[str, float]:
+    name, _, shares = cell.partition(":")
+    index = [feature.name for feature in features].index(name)
+    units = [(1.0 + float(share)) / 2.0 for share in shares.split(",")]
+    return {"feature": float(index), **dict(zip(("target_a", "target_b"), units, strict=False))}
+
+
+def _values(specs: Sequence[ParamSpec], column: str, cell: str) -> dict[str, float]:
+    """The numbers of a cell by name; those in the middle of their bounds are left out."""
+    mine = [spec for spec in specs if spec.name == column or spec.name.startswith(f"{column}_")]
+    parts = cell.split(",")
+    if not mine or len(parts) > len(mine):
+        raise ValueError(f"column '{column}' has {len(mine)} numbers, its cell '{cell}' {len(parts)}")
+    pairs = zip(mine, parts, strict=False)
+    return {spec.name: _value(spec, part) for spec, part in pairs if part != "-"}
+
+
+def _value(spec: ParamSpec, part: str) -> float:
+    if not part.endswith("%"):
+        return float(part)
+    share = float(part[:-1]) / 100.0
+    if spec.scale == "log":
+        inside = math.exp(math.log(spec.low) + share * math.log(spec.high / spec.low))
+    else:
+        inside = spec.low + share * (spec.high - spec.low)
+    return min(max(inside, spec.low), spec.high)
+
+
+def main() -> None:
+    """Print every suite: family, tasks per group, hash."""
+    for suite in HASHES:
+        for family in (cls() for cls in FAMILIES):
+            groups = Counter(task.group for task in rows(suite, family))
+            print(f"{suite}  {family.name:<10} {groups.total():>3} tasks: " + ", ".join(f"{groups[g]} {g}" for g in GROUPS))
+        found = fingerprint(suite)
+        print(f"{suite}  {found}  {'frozen' if found == HASHES[suite] else 'NOT THE FROZEN ONE'}")
+
+
+if __name__ == "__main__":
+    main()

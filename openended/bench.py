@@ -1,0 +1,322 @@
+"""`openended bench`: how fast the physics, the policy, learning, whole rounds and compilation are on this machine.
+
+One process measures everything but compilation, and in turn: every repetition times each part once, and a figure is the
+median over the repetitions (for ``raw`` and ``policy`` of the batch size with the best median). Every timed call begins with
+compiled programs, has a key of its own, and ends when its results, which depend on the last state of every row, are there.
+Compilation is timed once in processes of their own: with an empty cache (cold), then with the cache that this filled (warm).
+
+A round is what `train` does for one: the loop's round, the held-out measurement, checkpoint, metrics and archive, in a folder
+that is thrown away. ``efficiency`` is learn-purpose control steps per second of such a round, over control steps per second of
+lifetimes with the policy alone (several families: the harmonic mean, since a round learns from equal rows of each).
+``host_share`` is the share of a round's time outside of the calls that ground, evaluate and learn. Cost against the size of
+the archive is not measured by this command yet: ``growth`` holds null, and the table leaves it out. ``--quick`` takes one
+batch size, few repetitions and at most 8 updates a round, and leaves cold and warm compilation out (null).
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from omegaconf import DictConfig
+
+from envs import validity
+from envs.base import ACTIONS, AbstractFamily
+from openended import checkpoint, configuration, recording, rollouts, trees
+from openended.archive import Archive
+from openended.exporting import emit
+from openended.ledger import LoopState, Settings
+from openended.locate import CommandError
+from openended.loop import Loop
+from openended.metrics import MetricsWriter
+from openended.programs import PURPOSES, Programs
+from openended.train import Heldout
+
+BATCHES = (256, 1024, 2048)  # rows tried beside those of the configuration
+ACCELERATOR_BATCHES = (2048, 8192, 32768)
+REPEATS, QUICK_REPEATS = 5, 3
+QUICK_UPDATES = 8
+WARM_UP = 3  # rounds; the last of them in the first, untimed, pass over all parts
+COMPILED = "/jax/core/compile/backend_compile_duration"
+ALL = "all"
+
+
+class Part(NamedTuple):
+    """Something to time: its group (raw, policy, learn), the name of its figure, the control steps of a call."""
+
+    group: str
+    name: str
+    steps: int
+    call: Callable[[jax.Array], Any]  # takes a fresh key
+
+
+class Seen(NamedTuple):
+    """One round: wall time, time inside programs (s), control steps by purpose, backend compilations."""
+
+    seconds: float
+    inside: float
+    steps: dict[str, int]
+    compilations: int
+
+
+def run(options: argparse.Namespace) -> int:
+    """The command."""
+    config = configuration.read(options.overrides)
+    if options.quick:
+        config.loop.updates = min(config.loop.updates, QUICK_UPDATES)
+    cold, warm = (None, None) if options.quick else _compilation(config, options.overrides)
+    found = measure(config, options.quick)
+    found["compile"] = {"cold_s": cold, "warm_s": warm, **found["compile"]}
+    emit(found, options.json, lines(found), options.out)
+    return 0
+
+
+def measure(config: DictConfig, quick: bool) -> dict[str, Any]:
+    """Everything that this process measures, under the keys of the JSON answer."""
+    loop, repeats = configuration.build(config), QUICK_REPEATS if quick else REPEATS
+    with tempfile.TemporaryDirectory(prefix="openended-bench-") as folder, Rounds(config, loop, Path(folder)) as rounds:
+        _tell("compiling")
+        loop.compile(rounds.state)
+        for _ in range(WARM_UP - 1):
+            rounds.next()
+        parts = _parts(loop, rounds.state, quick)
+        calls = [part.call for part in parts] + [lambda key: rounds.next()]
+        *seconds, _ = interleave(calls, repeats, jax.random.key(config.run.seed))
+    return report(parts, seconds, rounds.seen[WARM_UP:])
+
+
+def report(parts: Sequence[Part], seconds: Sequence[Sequence[float]], rounds: Sequence[Seen]) -> dict[str, Any]:
+    """The answer from what was timed; ``seconds`` has one list per part."""
+    rates = best(parts, seconds)
+    learn = median(round.steps["learn"] / round.seconds for round in rounds)
+    return {
+        **rates,
+        "round": {
+            "steps_per_s": median(sum(round.steps.values()) / round.seconds for round in rounds),
+            "efficiency": learn / harmonic(rates["policy"].values()),
+            "steps_by_purpose": {purpose: sum(round.steps[purpose] for round in rounds) for purpose in PURPOSES},
+        },
+        "compile": {"after_warmup": sum(round.compilations for round in rounds)},
+        "host_share": median(1.0 - round.inside / round.seconds for round in rounds),
+        "growth": {"ratio_10000_to_100": None},
+        "device": device(),
+    }
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """The answer as a table; under ``all`` the harmonic mean where families were measured one by one."""
+    groups = ("raw", "policy", "learn")
+    rates = {group: {ALL: harmonic(found[group].values())} | found[group] for group in groups}
+    names = [*found["raw"], ALL]
+    width = max(map(len, [*names, "compile", "steps/s"])) + 2
+    rows = ["steps/s".ljust(width) + "".join(f"{group:>13}" for group in groups)]
+    rows += [name.ljust(width) + "".join(f"{rates[group][name]:>13,.0f}" for group in groups) for name in names]
+    whole, compiled = found["round"], found["compile"]
+    speed = f"{whole['steps_per_s']:,.0f} steps/s, efficiency {whole['efficiency']:.2f}, {found['host_share']:.0%} on the host"
+    total = sum(whole["steps_by_purpose"].values())
+    shares = ", ".join(f"{purpose} {count / total:.0%}" for purpose, count in whole["steps_by_purpose"].items())
+    times = [f"{name} {compiled[f'{name}_s']:.1f} s, " for name in ("cold", "warm") if compiled[f"{name}_s"] is not None]
+    programs = f"{''.join(times)}after warm-up {compiled['after_warmup']} programs"
+    facts = {"round": speed, "": f"steps: {shares}", "compile": programs, "device": found["device"]}
+    return [*rows, *(name.ljust(width) + text for name, text in facts.items())]
+
+
+def interleave(calls: Sequence[Callable[[jax.Array], Any]], repeats: int, key: jax.Array) -> list[list[float]]:
+    """Seconds [call][repeat]: one untimed pass over all calls, then ``repeats`` timed ones."""
+    seconds: list[list[float]] = [[] for _ in calls]
+    for repeat in range(repeats + 1):
+        _tell(f"pass {repeat} of {repeats}" if repeat else "warming up")
+        for index, call in enumerate(calls):
+            fresh = jax.block_until_ready(jax.random.fold_in(key, repeat * len(calls) + index))
+            began = time.perf_counter()
+            jax.block_until_ready(call(fresh))
+            if repeat:
+                seconds[index].append(time.perf_counter() - began)
+    return seconds
+
+
+def best(parts: Sequence[Part], seconds: Sequence[Sequence[float]]) -> dict[str, dict[str, float]]:
+    """Steps per second {group: {name: rate}}: the best of the medians of the parts that share a name."""
+    rates: dict[str, dict[str, float]] = {}
+    for part, times in zip(parts, seconds, strict=True):
+        named = rates.setdefault(part.group, {})
+        named[part.name] = max(named.get(part.name, 0.0), part.steps / median(times))
+    return rates
+
+
+def median(values: Iterable[float]) -> float:
+    """Middle value."""
+    return float(np.median(list(values)))
+
+
+def harmonic(rates: Iterable[float]) -> float:
+    """Rate of equal shares of work done one after the other: n / (1/r_1 + ... + 1/r_n)."""
+    listed = list(rates)
+    return len(listed) / sum(1.0 / rate for rate in listed)
+
+
+def device() -> str:
+    """What it ran on."""
+    found = jax.devices()
+    count = f"{len(found)} device{'s' if len(found) > 1 else ''}"
+    return f"{jax.default_backend()}, {count} ({found[0].device_kind}), {os.cpu_count()} cpus"
+
+
+class Rounds:
+    """Rounds as `train` runs and records them; from now on the loop's programs are timed."""
+
+    def __init__(self, config: DictConfig, loop: Loop, folder: Path):
+        self.loop, self.folder, self.state, self.heldout = loop, folder, loop.init(), Heldout(config, loop)
+        self.seen: list[Seen] = []
+        self.inside, self.compilations = 0.0, 0
+        for name in ("ground", "evaluate", "learn"):
+            setattr(loop.programs, name, self._timed(getattr(loop.programs, name)))
+
+    def __enter__(self) -> Rounds:
+        self.archive, self.metrics = Archive(self.folder / "archive.db"), MetricsWriter(self.folder)
+        jax.monitoring.register_event_duration_secs_listener(self._listen)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        jax.monitoring.unregister_event_duration_listener(self._listen)
+        self.metrics.close()
+        self.archive.close()
+
+    def next(self) -> None:
+        """One round."""
+        before, inside, compilations = self.state, self.inside, self.compilations
+        began = time.perf_counter()
+        self.state, journal = self.loop.round(before)
+        journal.metrics |= self.heldout.measure(self.state)
+        checkpoint.save(self.folder / "checkpoints", journal.round, self.state)
+        if any(kind == "accepted" for _, kind, _ in journal.events):
+            checkpoint.save_snapshot(self.folder / "snapshots", int(self.state.version), self.state.learner.params)
+        self.metrics.write(journal.round, journal.metrics)
+        self.archive.commit_round(recording.record(self.loop.families, journal))
+        seconds = time.perf_counter() - began
+        steps = {purpose: int(count - before.steps[purpose]) for purpose, count in self.state.steps.items()}
+        self.seen.append(Seen(seconds, self.inside - inside, steps, self.compilations - compilations))
+
+    def _listen(self, event: str, duration: float, **_: Any) -> None:
+        self.compilations += event == COMPILED
+
+    def _timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any, **options: Any) -> Any:
+            began = time.perf_counter()
+            result = jax.block_until_ready(call(*args, **options))
+            self.inside += time.perf_counter() - began
+            return result
+
+        return timed
+
+
+def physics(family: AbstractFamily, episodes: int) -> Callable[..., Any]:
+    """``(params, f32[N, D] tasks, [N] keys) -> feature and success at the ends of episodes``, of random actions."""
+
+    def one(_: Any, vector: jax.Array, key: jax.Array) -> Any:
+        model = family.prepare(vector)
+
+        def episode(total: jax.Array, episode_key: jax.Array) -> Any:
+            reset_key, action_key = jax.random.split(episode_key)
+            actions = jax.random.uniform(action_key, (family.episode_steps, ACTIONS), minval=-1.0, maxval=1.0)
+            steps = validity.play(family, model, reset_key, actions)
+            return total + steps.value[-1], (steps.success[-1], steps.broken[-1])
+
+        return jax.lax.scan(episode, jnp.zeros(2), jax.random.split(key, episodes))
+
+    return jax.vmap(one, in_axes=(None, 0, 0))
+
+
+def _parts(loop: Loop, state: LoopState, quick: bool) -> list[Part]:
+    """All but the round, on tasks drawn from the whole unit box."""
+    rng, of, parts = np.random.default_rng(loop.seed), loop.programs, []
+    for name, family in loop.families.items():
+        policy = rollouts.outcomes(family, loop.learner.policy, of.episodes)
+        for group, rows in {"raw": physics(family, of.episodes), "policy": policy}.items():
+            program = _spread(rows)
+            for batch in _batches(loop.settings, quick):
+                tasks = jnp.asarray(rng.random((batch, len(family.specs)), np.float32))
+                call = functools.partial(program, state.learner.params, tasks)
+                parts.append(Part(group, name, batch * of.episodes * family.episode_steps, call))
+        several = len(loop.families) > 1
+        own = Programs({name: family}, of.learner, of.objective, of.search, of.episodes, of.block) if several else of
+        parts.append(_learning(name, own, loop.settings, state, rng))
+    return [*parts, _learning(ALL, of, loop.settings, state, rng)]
+
+
+def _spread(rows: Callable[..., Any]) -> Callable[..., Any]:
+    """``(params, tasks, key)``: compiled for all devices, with a key for every row."""
+
+    def run(params: Any, tasks: jax.Array, key: jax.Array) -> Any:
+        return rows(params, tasks, jax.random.split(trees.device_key(key), tasks.shape[0]))
+
+    return trees.over_devices(run, (trees.SAME, trees.ROWS, trees.SAME), trees.ROWS)
+
+
+def _learning(name: str, programs: Programs, sizes: Settings, state: LoopState, rng: np.random.Generator) -> Part:
+    shape = (sizes.updates, sizes.rows)
+    tasks = {other: rng.random((*shape, len(family.specs)), np.float32) for other, family in programs.families.items()}
+    steps = sum(sizes.updates * sizes.rows * sizes.episodes * family.episode_steps for family in programs.families.values())
+    return Part("learn", name, steps, functools.partial(programs.learn, state.learner, state.model, tasks))
+
+
+def _batches(sizes: Settings, quick: bool) -> list[int]:
+    """Rows to try, multiples of the number of devices."""
+    devices = len(jax.devices())
+    more = BATCHES if jax.default_backend() == "cpu" else ACCELERATOR_BATCHES
+    wanted = (sizes.rows,) if quick else (sizes.rows, sizes.block, *more)
+    return sorted({-(-rows // devices) * devices for rows in wanted})
+
+
+def _compilation(config: DictConfig, overrides: Sequence[str]) -> list[float]:
+    """Cold and warm; before this process touches an accelerator, which it may not share."""
+    with tempfile.TemporaryDirectory(prefix="openended-bench-") as cache:
+        seconds = []
+        for name in ("cold", "warm"):
+            _tell(f"compiling, {name} cache, in a process of its own")
+            try:
+                seconds.append(compile_apart(overrides, Path(cache)))
+            except CommandError:
+                configuration.build(config)  # says what is wrong where the configuration is to blame
+                raise
+    return seconds
+
+
+def compile_apart(overrides: Sequence[str], cache: Path) -> float:
+    """Seconds of Loop.compile in a new process that keeps its programs in ``cache``."""
+    kept = ("jax_persistent_cache_min_compile_time_secs", "jax_persistent_cache_min_entry_size_bytes")
+    settings = {name.upper(): str(jax.config.values[name]) for name in kept} | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
+    command = [sys.executable, "-m", "openended.bench", *overrides]
+    ended = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True)
+    if ended.returncode:
+        last = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
+        raise CommandError(f"Compilation could not be measured: {last}.")
+    return float(ended.stdout.split()[-1])
+
+
+def _compile_here(overrides: Sequence[str]) -> float:
+    loop = configuration.build(configuration.read(overrides))
+    fresh = loop.init()
+    jax.block_until_ready((fresh.learner, fresh.model))
+    began = time.perf_counter()
+    loop.compile(fresh)
+    return time.perf_counter() - began
+
+
+def _tell(sentence: str) -> None:
+    print(f"bench: {sentence}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    print(_compile_here(sys.argv[1:]))

@@ -1,0 +1,224 @@
+"""`openended replay`: one lifetime of a run's learner in one task, or the task's witness, frame by frame.
+
+    {"task", "family", "description", "learner", "seed", "dt", "goal", "episodes": [{"episode", "success", "solved_at_s",
+     "reward", "frames": [{"t", "segments": [[x0, y0, x1, y1, radius]], "discs": [[x, y, radius]], "value", "target",
+     "distance", "reward", "solved"}]}]}
+
+Lengths in m, times in s, ``value`` and ``target`` in the unit of the goal's feature. A frame stands after each control step
+up to the time limit; the first is the start. What a task lacks (radius 0) is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from envs.base import ACTIONS, AbstractFamily, Model
+from openended import checkpoint, configuration, recording, rollouts
+from openended.archive import Archive
+from openended.exporting import emit, load_task, write
+from openended.locate import CommandError, UsageError, find_run, find_task, stored_config
+from openended.loop import Loop
+from openended.metrics import to_json
+from openended.networks import Policy
+from openended.types import Params
+
+
+class Film(NamedTuple):
+    """An episode, axis [T + 1] from the start on; a leading [K] axis for a lifetime."""
+
+    shapes: dict[str, jax.Array]  # segments f32[T + 1, N, 5], discs f32[T + 1, M, 3]
+    value: jax.Array  # f32[T + 1, 2]
+    reward: jax.Array  # f32[T + 1]
+    solved: jax.Array  # bool[T + 1]
+    broken: jax.Array  # bool[T + 1]
+
+
+class Chosen(NamedTuple):
+    """The task to replay."""
+
+    id: str
+    family: str
+    vector: np.ndarray  # f32[D]
+    description: str
+    witness: Mapping[str, Any] | None  # key: words of the reset key; actions: f32[T, ACTIONS]
+
+
+def run(options: argparse.Namespace) -> int:
+    """The command; exit 1 when a witness does not solve its task."""
+    folder = find_run(options.run, options.root)
+    loop = configuration.build(stored_config(folder))
+    if options.episode is not None and (options.witness or options.episode > loop.settings.episodes):
+        most = 1 if options.witness else loop.settings.episodes
+        raise UsageError(f"--episode is {options.episode}; allowed: 1 to {most}, the episodes of this lifetime")
+    task = _choose(folder, loop, options.task)
+    family = loop.families[task.family]
+    if options.witness:
+        name, film = f"witness of {task.id}", _witness(family, task)
+    else:
+        name, params = learner(folder, loop, options.learner)
+        film = lifetime(family, loop.learner.policy, params, task.vector, jax.random.key(options.seed), loop.settings.episodes)
+    replay = document(family, task, name, film) | {"seed": None if options.witness else options.seed}
+    if options.episode is not None:
+        replay["episodes"] = [replay["episodes"][options.episode - 1]]
+    _files(replay, options)
+    if options.json or not options.out:
+        emit(replay, options.json, _lines(replay, options))
+    return 0 if replay["episodes"][-1]["success"] or not options.witness else 1
+
+
+def learner(folder: Path, loop: Loop, which: str) -> tuple[str, Params]:
+    """Name and parameters of a run's learner: ``final``, ``untrained``, or a stored version."""
+    fresh = loop.init()
+    if which == "untrained":
+        return "untrained learner", fresh.learner.params
+    if which == "final":
+        state = checkpoint.restore(folder / "checkpoints", fresh).state
+        return f"learner {int(state.version)} (final)", state.learner.params
+    stored = checkpoint.versions(folder / "snapshots")
+    if not which.isdecimal() or int(which) not in stored:
+        known = ", ".join(["final", "untrained", *map(str, stored)])
+        raise UsageError(f"--learner is '{which}'; allowed: {known}")
+    return f"learner {which}", checkpoint.load_snapshot(folder / "snapshots", int(which), fresh.learner.params)
+
+
+def lifetime(family: AbstractFamily, policy: Policy, params: Params, vector: np.ndarray, key: jax.Array, episodes: int) -> Film:
+    """The lifetime that `rollouts.lifetime` gives for this key, filmed: axes [K, T + 1].
+
+    The policy is run by `rollouts.lifetime`; its actions are then played again from the same resets, which a test holds to give
+    the same rewards and successes.
+    """
+
+    @jax.jit
+    def shoot(params, vector, key):
+        rollout = rollouts.lifetime(family, policy, params, vector, key, episodes)
+        actions = rollout.action.reshape(episodes, -1, ACTIONS)
+        resets = jax.vmap(lambda k: jax.random.split(k)[0])(jax.random.split(key, episodes))
+        model = family.prepare(vector)
+        return jax.vmap(lambda k, a: watch(family, model, k, a))(resets, actions)
+
+    return shoot(params, jnp.asarray(vector), key)
+
+
+def watch(family: AbstractFamily, model: Model, key: jax.Array, actions: jax.Array) -> Film:
+    """One episode under actions f32[T, ACTIONS], filmed."""
+
+    def frame(state, timestep):
+        shapes = family.shapes(model, state.physics)
+        return Film(shapes, timestep.value, timestep.reward, timestep.success, timestep.broken)
+
+    def step(state, action):
+        state, timestep = family.step(model, state, action)
+        return state, frame(state, timestep)
+
+    state, timestep = family.reset(model, key)
+    _, film = jax.lax.scan(step, state, actions)
+    return jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), frame(state, timestep), film)
+
+
+def document(family: AbstractFamily, task: Chosen, learner: str, film: Film) -> dict[str, Any]:
+    """The replay as plain data; film: axes [K, T + 1]."""
+    goal = recording.goal(family, task.vector)
+    limit = round(goal["limit_s"] / family.control_dt)
+    film = jax.tree.map(np.asarray, film)
+    episodes = [
+        _episode(k, jax.tree.map(lambda x, k=k: x[k], film), goal, family.control_dt, limit) for k in range(len(film.solved))
+    ]
+    return {
+        "task": task.id,
+        "family": family.name,
+        "description": task.description,
+        "learner": learner,
+        "dt": family.control_dt,
+        "goal": goal,
+        "episodes": episodes,
+    }
+
+
+def _episode(index: int, film: Film, goal: dict[str, Any], dt: float, limit: int) -> dict[str, Any]:
+    size, target = len(goal["target"]), np.asarray(goal["target"])
+    frames = [
+        {
+            "t": round(i * dt, 6),
+            **{name: [_round(row) for row in shape[i] if row[-1] > 0] for name, shape in film.shapes.items()},
+            "value": _round(film.value[i, :size]),
+            "target": _round(target),
+            "distance": round(float(np.linalg.norm(film.value[i, :size] - target)), 5),
+            "reward": round(float(film.reward[i]), 5),
+            "solved": bool(film.solved[i]),
+        }
+        for i in range(limit + 1)
+    ]
+    solved = [frame["t"] for frame in frames if frame["solved"]]
+    return {
+        "episode": index + 1,
+        "success": bool(film.solved[-1]) and not bool(film.broken.any()),
+        "solved_at_s": solved[0] if solved else None,
+        "reward": round(float(film.reward[: limit + 1].sum()), 5),
+        "frames": frames,
+    }
+
+
+def _choose(folder: Path, loop: Loop, name: str) -> Chosen:
+    """A task of the archive, or of a task file."""
+    if Path(name).is_file():
+        file = load_task(name, loop.families)
+        return Chosen(file.id or Path(name).stem, file.family, file.vector, file.description, None)
+    with Archive(folder / "archive.db", readonly=True) as archive:
+        task = find_task(archive, name)
+    witness = json.loads(task.witness) if task.witness else None
+    return Chosen(task.id, task.family, np.asarray(task.vector, np.float32), task.description, witness)
+
+
+def _witness(family: AbstractFamily, task: Chosen) -> Film:
+    if not task.witness:
+        raise CommandError(f"The task '{task.id}' has no stored witness.")
+    key = jax.random.wrap_key_data(jnp.asarray(task.witness["key"], jnp.uint32))
+    actions = jnp.asarray(task.witness["actions"], jnp.float32)
+    vector = jnp.asarray(task.vector)
+    film = jax.jit(lambda v, k, a: watch(family, family.prepare(v), k, a))(vector, key, actions)
+    return jax.tree.map(lambda x: x[None], film)
+
+
+def _files(replay: dict[str, Any], options: argparse.Namespace) -> None:
+    if options.out:
+        write(to_json(replay), options.out)
+    if not (options.png or options.gif):
+        return
+    from envs import render
+
+    for path, draw in ((options.png, render.save_contact_sheet), (options.gif, render.save_animation)):
+        try:
+            if path:
+                draw(replay, path)
+        except OSError as error:
+            raise CommandError(f"'{path}' cannot be written: {error.strerror or error}.") from error
+
+
+def _lines(replay: dict[str, Any], options: argparse.Namespace) -> list[str]:
+    lines = [
+        replay["task"],
+        f"{replay['description'][0].upper()}{replay['description'][1:]}.",
+        f"{replay['learner'].capitalize()}:",
+    ]
+    for episode in replay["episodes"]:
+        solved = f"solved at t = {episode['solved_at_s']:.2f} s" if episode["success"] else "not solved"
+        closest = min(frame["distance"] for frame in episode["frames"])
+        unit = replay["goal"]["unit"]
+        lines.append(f"  episode {episode['episode']}: {solved}, reward {episode['reward']:.2f}, closest {closest:.3f} {unit}")
+    if options.witness and not replay["episodes"][0]["success"]:
+        lines.append("The stored witness does not solve the task here: was the run made on another kind of machine or version?")
+    made = [path for path in (options.png, options.gif) if path]
+    lines.append(f"Drawn: {', '.join(made)}." if made else "Draw it with --png FILE or --gif FILE; --json gives every frame.")
+    return lines
+
+
+def _round(numbers: Any) -> list[float]:
+    return [round(float(x), 5) for x in numbers]

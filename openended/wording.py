@@ -1,0 +1,59 @@
+"""Evaluations as lines of text: tables with intervals, and a sentence on how to read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from openended.locate import listed
+
+_PAIRS = {"last_minus_first": "last - first", "last_minus_wiped": "last - wiped"}
+_HOW_TO_READ = (
+    "A family's row has its visible goals. [low, high]: 95 % interval of the mean over these tasks. A gain whose interval is",
+    "above 0 is real: last - first is learning within the lifetime, last - wiped is memory's part.",
+)
+
+
+def suite_lines(found: dict[str, Any], about: str) -> list[str]:
+    """What ``eval`` prints of a suite; found: its JSON, about: which run and how many lifetimes."""
+    parts = found["groups"].items()
+    learners = list(found["groups"]["all"]["learners"])
+    levels = {g: [_cell(group["learners"][name]["episode_success"][-1]) for name in learners] for g, group in parts}
+    within = {
+        g: [f"{x['mean']:.2f}" for x in group["learners"]["trained"]["episode_success"]]
+        + [_cell(group["paired"][name], "+.2f") for name in _PAIRS]
+        for g, group in parts
+    }
+    numbers = [f"episode {i + 1}" for i in range(len(within["all"]) - len(_PAIRS))]
+    return [
+        f"Held-out suite {found['suite']}: {found['tasks']} tasks, {about}",
+        *["", "Success in the last episode of a lifetime", *_table(learners, levels)],
+        *["", "The trained learner within a lifetime", *_table([*numbers, *_PAIRS.values()], within)],
+        *["", *_HOW_TO_READ],
+    ]
+
+
+def _cell(value: Mapping[str, float], form: str = ".2f") -> str:
+    return f"{value['mean']:{form}} [{value['low']:{form}}, {value['high']:{form}}]"
+
+
+def _table(head: Sequence[str], rows: Mapping[str, Sequence[str]]) -> list[str]:
+    """Aligned lines: names on the left, cells on the right."""
+    lines = [("", *head), *((name, *cells) for name, cells in rows.items())]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  " + "  ".join([f"{name:{widths[0]}}", *(f"{c:>{w}}" for c, w in zip(cells, widths[1:], strict=True))])
+        for name, *cells in lines
+    ]
+
+
+def archive_lines(kept: dict[str, Any], about: str) -> list[str]:
+    """What ``eval --suite archive`` prints."""
+    if not kept["tasks"]:
+        return [f"Archive: no accepted skill, {about}."]
+    share = f"{kept['still_solved']} of {kept['tasks']} accepted skills ({100 * kept['share']:.1f} %)"
+    lines = [
+        f"Archive: {share} are still solved, {about}.",
+        f"Solved: success in the last episode in at least {kept['threshold']:.3f} of the lifetimes.",
+    ]
+    return lines + ([f"Forgotten: {listed(kept['forgotten'])} (--json lists all)."] if kept["forgotten"] else [])

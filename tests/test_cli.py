@@ -1,0 +1,123 @@
+"""The command line: help, exit codes, and endings without a traceback."""
+
+import importlib
+import os
+import subprocess
+import sys
+
+import pytest
+
+from openended import cli
+
+COMMANDS = ("train", "eval", "archive", "task", "replay", "family", "bench", "doctor")
+
+
+def leaves(parser):
+    """Every parser that ends in work to do, with the words that lead to it."""
+    groups = [action.choices for action in parser._actions if hasattr(action.choices, "items")]
+    if not groups:
+        return [([], parser)]
+    return [([name, *words], leaf) for name, inner in groups[0].items() for words, leaf in leaves(inner)]
+
+
+def test_every_command_is_offered_and_its_work_exists():
+    found = leaves(cli.parser())
+    assert {words[0] for words, _ in found} == set(COMMANDS)
+    for words, leaf in found:
+        module, function = leaf.get_default("work").split(":")
+        assert callable(getattr(importlib.import_module(module), function)), words
+
+
+@pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS), ["archive", "list"], ["archive", "export"]])
+def test_help_tells_the_exit_codes(words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*words, "--help"])
+    text = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert "usage: openended" in text and "75 interrupted and" in text
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0 and capsys.readouterr().out.startswith("openended 0.")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "COMMAND"),
+        (["fly"], "fly"),
+        (["archive", "list", "run", "--limit", "0"], "a whole number of at least 1"),
+        (["archive", "list", "run", "--status", "lost"], "frontier"),
+        (["task", "run", "task"], "--as"),
+        (["task", "run", "task", "--as", "urdf"], "mjcf"),
+        (["replay", "run", "task", "--seed", "-1"], "a whole number of at least 0"),
+    ],
+)
+def test_wrong_usage_is_code_2(words, told, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    assert ended.value.code == cli.USAGE and told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["archive", "check", "nowhere"], cli.FAILED, "There is no run 'nowhere'"),
+        (["replay", "nowhere", "task"], cli.FAILED, "There is no run 'nowhere'"),
+        (["family", "dragon"], cli.BAD_CONFIGURATION, "family is 'dragon'; allowed: navigator"),
+        (["train", "learner=magic"], cli.BAD_CONFIGURATION, "magic"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_sentence(words, code, told, capsys):
+    assert cli.main(words) == code
+    output = capsys.readouterr()
+    assert told in output.err and output.out == ""
+    assert output.err.startswith("openended: ") and output.err.count("\n") == 1
+
+
+def test_the_runs_that_are_there_are_named(tmp_path, capsys):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").touch()
+    (tmp_path / "three").mkdir()
+    assert cli.main(["archive", "list", "four", "--root", str(tmp_path)]) == cli.FAILED
+    assert "runs there: one, two." in capsys.readouterr().err
+
+
+def raising(error):
+    def work(options):
+        print("half", end="")
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (BrokenPipeError(), 141)])
+def test_an_interruption_ends_silently(error, code, monkeypatch, capsys):
+    monkeypatch.setattr("openended.inspection.family", raising(error))
+    assert cli.main(["family"]) == code
+    assert capsys.readouterr().err == ""
+
+
+def test_our_own_faults_keep_their_traceback(monkeypatch):
+    monkeypatch.setattr("openended.inspection.family", raising(RuntimeError("ours")))
+    with pytest.raises(RuntimeError, match="ours"):
+        cli.main(["family"])
+
+
+def test_a_closed_pipe_leaves_no_complaint():
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "openended.cli", "family"]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}  # as on a user's machine
+    ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=120, env=buffered)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (141, "")
+
+
+def test_family_tells_every_number(capsys):
+    assert cli.main(["family", "probe"]) == 0
+    text = capsys.readouterr().out
+    assert "drift_x" in text and "units/step" in text and "limit" in text
