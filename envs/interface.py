@@ -6,10 +6,12 @@ A learner never observes these numbers. It has to find them from what its action
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from envs.spec import ParamSpec
 
@@ -80,6 +82,17 @@ def actuate(interface: Interface, queue: jax.Array, action: jax.Array) -> tuple[
     delayed = history[interface.delay]
     control = interface.sign * interface.gain * delayed[interface.order]
     return jnp.clip(control, -1.0, 1.0), history[:MAX_DELAY]
+
+
+def redirect(specs: Sequence[ParamSpec], vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Task vectors f32[..., D] with the direction of every motor drawn anew: the same world, body and goal.
+
+    A witness with the same motors reversed solves such a task, so what was valid stays valid without another search.
+    """
+    switches = [i for i, spec in enumerate(specs) if spec.name.startswith("reversed_") and not spec.pinned]
+    out = vectors.copy()
+    out[..., switches] = rng.choice(np.array([0.25, 0.75], np.float32), (*vectors.shape[:-1], len(switches)))
+    return out
 
 
 def blur(interface: Interface, sensors: jax.Array, key: jax.Array) -> jax.Array:

@@ -1,16 +1,14 @@
 """`openended bench`: how fast the physics, the policy, learning, whole rounds and compilation are on this machine.
 
-One process measures everything but compilation, and in turn: every repetition times each part once, and a figure is the
-median over the repetitions (for ``raw`` and ``policy`` of the batch size with the best median). Every timed call begins with
-compiled programs, has a key of its own, and ends when its results, which depend on the last state of every row, are there.
-Compilation is timed once in processes of their own: with an empty cache (cold), then with the cache that this filled (warm).
+One process times every part once per repetition, in turn; a figure is the median over the repetitions (``raw``, ``policy``:
+of the best batch size). A timed call has its programs compiled and a key of its own, and ends when its results are there,
+which depend on the last state of every row. ``cold_s`` and ``warm_s`` are single times of `Loop.compile` in new processes.
 
 A round is what `train` does for one: the loop's round, the held-out measurement, checkpoint, metrics and archive, in a folder
-that is thrown away. ``efficiency`` is learn-purpose control steps per second of such a round, over control steps per second of
-lifetimes with the policy alone (several families: the harmonic mean, since a round learns from equal rows of each).
-``host_share`` is the share of a round's time outside of the calls that ground, evaluate and learn. Cost against the size of
-the archive is not measured by this command yet: ``growth`` holds null, and the table leaves it out. ``--quick`` takes one
-batch size, few repetitions and at most 8 updates a round, and leaves cold and warm compilation out (null).
+that is thrown away. ``efficiency``: learn-purpose control steps per second of such rounds, over those of lifetimes with the
+policy alone (harmonic mean of the families: a round learns from equal rows of each). ``host_share``: a round's time outside
+of the calls that ground, evaluate and learn. Cost against the size of the archive is not measured by this command yet:
+``growth`` holds null. ``--quick``: one batch size, few repetitions, at most 8 updates a round, no cold and warm compilation.
 """
 
 from __future__ import annotations
@@ -75,7 +73,11 @@ def run(options: argparse.Namespace) -> int:
     config = configuration.read(options.overrides)
     if options.quick:
         config.loop.updates = min(config.loop.updates, QUICK_UPDATES)
-    cold, warm = (None, None) if options.quick else _compilation(config, options.overrides)
+    cold = warm = None
+    if not options.quick:  # before this process touches an accelerator, which it may not share
+        with tempfile.TemporaryDirectory(prefix="openended-bench-") as cache:
+            _tell("compiling twice, in processes of their own")
+            cold, warm = (compile_apart(options.overrides, Path(cache)) for _ in range(2))
     found = measure(config, options.quick)
     found["compile"] = {"cold_s": cold, "warm_s": warm, **found["compile"]}
     emit(found, options.json, lines(found), options.out)
@@ -110,7 +112,7 @@ def report(parts: Sequence[Part], seconds: Sequence[Sequence[float]], rounds: Se
         "compile": {"after_warmup": sum(round.compilations for round in rounds)},
         "host_share": median(1.0 - round.inside / round.seconds for round in rounds),
         "growth": {"ratio_10000_to_100": None},
-        "device": device(),
+        "device": f"{jax.default_backend()}, {jax.device_count()} x {jax.devices()[0].device_kind}, {os.cpu_count()} cpus",
     }
 
 
@@ -166,13 +168,6 @@ def harmonic(rates: Iterable[float]) -> float:
     return len(listed) / sum(1.0 / rate for rate in listed)
 
 
-def device() -> str:
-    """What it ran on."""
-    found = jax.devices()
-    count = f"{len(found)} device{'s' if len(found) > 1 else ''}"
-    return f"{jax.default_backend()}, {count} ({found[0].device_kind}), {os.cpu_count()} cpus"
-
-
 class Rounds:
     """Rounds as `train` runs and records them; from now on the loop's programs are timed."""
 
@@ -208,7 +203,7 @@ class Rounds:
         steps = {purpose: int(count - before.steps[purpose]) for purpose, count in self.state.steps.items()}
         self.seen.append(Seen(seconds, self.inside - inside, steps, self.compilations - compilations))
 
-    def _listen(self, event: str, duration: float, **_: Any) -> None:
+    def _listen(self, event: str, duration_secs: float, **_: Any) -> None:
         self.compilations += event == COMPILED
 
     def _timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -279,20 +274,6 @@ def _batches(sizes: Settings, quick: bool) -> list[int]:
     return sorted({-(-rows // devices) * devices for rows in wanted})
 
 
-def _compilation(config: DictConfig, overrides: Sequence[str]) -> list[float]:
-    """Cold and warm; before this process touches an accelerator, which it may not share."""
-    with tempfile.TemporaryDirectory(prefix="openended-bench-") as cache:
-        seconds = []
-        for name in ("cold", "warm"):
-            _tell(f"compiling, {name} cache, in a process of its own")
-            try:
-                seconds.append(compile_apart(overrides, Path(cache)))
-            except CommandError:
-                configuration.build(config)  # says what is wrong where the configuration is to blame
-                raise
-    return seconds
-
-
 def compile_apart(overrides: Sequence[str], cache: Path) -> float:
     """Seconds of Loop.compile in a new process that keeps its programs in ``cache``."""
     kept = ("jax_persistent_cache_min_compile_time_secs", "jax_persistent_cache_min_entry_size_bytes")
@@ -300,23 +281,18 @@ def compile_apart(overrides: Sequence[str], cache: Path) -> float:
     command = [sys.executable, "-m", "openended.bench", *overrides]
     ended = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True)
     if ended.returncode:
+        configuration.build(configuration.read(overrides))  # says what is wrong where the configuration is to blame
         last = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
         raise CommandError(f"Compilation could not be measured: {last}.")
     return float(ended.stdout.split()[-1])
-
-
-def _compile_here(overrides: Sequence[str]) -> float:
-    loop = configuration.build(configuration.read(overrides))
-    fresh = loop.init()
-    jax.block_until_ready((fresh.learner, fresh.model))
-    began = time.perf_counter()
-    loop.compile(fresh)
-    return time.perf_counter() - began
 
 
 def _tell(sentence: str) -> None:
     print(f"bench: {sentence}", file=sys.stderr)
 
 
-if __name__ == "__main__":
-    print(_compile_here(sys.argv[1:]))
+if __name__ == "__main__":  # the process of compile_apart
+    _loop = configuration.build(configuration.read(sys.argv[1:]))
+    _state, _began = _loop.init(), time.perf_counter()
+    _loop.compile(_state)
+    print(time.perf_counter() - _began)

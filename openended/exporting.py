@@ -242,5 +242,5 @@ def _script(family: AbstractFamily, document: dict[str, Any]) -> str:
         description=document["description"],
         module=type(family).__module__,
         name=type(family).__qualname__,
-        task=json.dumps(short, indent=1),
+        task="{\n" + ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in short.items()) + "\n}",
     )

@@ -32,8 +32,8 @@ class Settings(NamedTuple):
     capacity: int = 4096  # tasks per family that the loop can know
     stay: int = 20  # rounds a task may stay in the frontier
     pool: int = 2048  # valid tasks per family that are learned from without being in the frontier, the newest
-    frontier_share: float = 0.3
-    replay_share: float = 0.2  # of accepted tasks; the rest is the pool
+    frontier_share: float = 0.2
+    replay_share: float = 0.15  # of accepted tasks; the rest is the pool
     gate_lifetimes: int = 4  # lifetimes of learning before acceptance is tried
     gate: float = 0.85  # success while learning from which acceptance is tried
 
@@ -179,9 +179,16 @@ class Ledger:
 
 
 def mixture(book: Repertoire, frontier: float, replay: float) -> tuple[np.ndarray, np.ndarray]:
-    """Rows i64[N] to learn from and their probabilities: these shares of frontier and accepted tasks, the rest of the pool."""
+    """Rows i64[N] to learn from and their probabilities: these shares of frontier and accepted tasks, the rest of the pool.
+
+    Accepted tasks are replayed the more the less they were solved of late: 0.2 + failure rate, in proportion.
+    """
     pools = [(book.rows(FRONTIER), frontier), (book.rows(ACCEPTED), replay), (book.rows(SEEN), 1.0 - frontier - replay)]
-    weight = np.concatenate([np.full(rows.size, share / max(rows.size, 1)) for rows, share in pools])
+    weights = []
+    for rows, share in pools:
+        weight = 1.2 - book.success[rows] if rows.size and book.status[rows[0]] == ACCEPTED else np.ones(rows.size)
+        weights.append(share * weight / max(weight.sum(), 1e-9))
+    weight = np.concatenate(weights).astype(np.float64)
     if weight.size == 0:  # nothing valid is known yet: an empty row is the middle of the box
         return np.zeros(1, np.int64), np.ones(1)
     return np.concatenate([rows for rows, _ in pools]), weight / weight.sum()

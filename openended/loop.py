@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from envs import validity
+from envs import interface, validity
 from envs.base import ACTIONS, OBSERVATION, AbstractFamily
 from openended import repertoire as rep
 from openended import tasks, trees
@@ -200,6 +200,9 @@ class Round(Ledger):
             rows, weight = mixture(book, frontier, replay)
             source[name] = self.rng.choice(rows, (settings.updates, settings.rows), p=weight)
             batch[name] = book.vector[source[name]]
+            # A pool of few tasks would be learned by heart, motor directions and all; drawn anew they must be found out.
+            loose = book.status[source[name]] == SEEN
+            batch[name][loose] = interface.redirect(self.families[name].specs, batch[name][loose], self.rng)
         learner, model, (reports, metrics) = self.loop.programs.learn(
             self.state.learner, self.state.model, batch, self._fresh()
         )
@@ -209,7 +212,8 @@ class Round(Ledger):
         for name, report in reports.items():
             place, won = source[name][late:].ravel(), report.success[late:, :, -1].ravel()
             wins, tries = (np.bincount(place, w, minlength=settings.capacity) for w in (won, np.ones(place.size)))
-            self.estimate[name] = (wins, tries)
+            earlier = self.estimate.get(name, (wins, tries))  # a repair has no frontier: what it did not try stays known
+            self.estimate[name] = (np.where(tries > 0, wins, earlier[0]), np.where(tries > 0, tries, earlier[1]))
 
     def _retain(self, attempt: int) -> Retention:
         population = self._accepted()

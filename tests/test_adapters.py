@@ -14,6 +14,7 @@ from hydra.utils import instantiate
 
 from envs.adapters import as_brax, mjcf
 from envs.base import ACTIONS, OBSERVATION
+from envs.interface import InterfaceBounds
 from envs.navigator import Navigator
 from envs.probe import Probe
 from envs.reacher import Reacher
@@ -113,7 +114,7 @@ def test_reacher_has_the_tasks_links_and_motors():
     assert np.sign(model.actuator_gear[:2, 0]).tolist() == [-1.0, 1.0]
     np.testing.assert_allclose(model.actuator_ctrlrange[:2, 1], [0.8, 1.0], rtol=1e-5)
     np.testing.assert_allclose(model.site("target").pos, [0.45, -0.45, 0.0], atol=1e-5)
-    assert model.site("target").size[0] == pytest.approx(0.12, rel=1e-5)
+    assert model.site("target").size[0] == pytest.approx(0.14, rel=1e-5)
 
 
 def test_a_link_that_does_not_exist_is_left_out():
@@ -151,7 +152,7 @@ def test_a_puck_moves_alike_in_both():
 
 
 def test_the_comment_says_what_is_lost():
-    made = Reacher()
+    made = Reacher(bounds=InterfaceBounds(max_delay=2))
     text = mjcf(made, vector(made, delay=1, noise=0.02), "reacher-1: a title")
     ET.fromstring(text)
     assert "reacher-1: a title" in text and "delay of 1 control steps" in text and "noise of 0.02" in text

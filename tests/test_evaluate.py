@@ -187,7 +187,7 @@ def test_random_actions_by_known_answers():
     """Every target within reach of no push at all is always solved, one at the wall never; lifetimes need not divide evenly."""
     family = Probe()
     still = {"feature": 1, "target_a": 0.5, "tolerance": 2.0, "hold": 0.1, "hidden": 0, "drift_x": 0.0}
-    far = {"feature": 0, "target_a": 1.0, "target_b": 0.0, "tolerance": 0.6, "hold": 0.5, "hidden": 0}
+    far = {"feature": 0, "target_a": 1.0, "target_b": 0.0, "tolerance": 0.8, "hold": 0.5, "hidden": 0}
     vectors = np.stack([encode(family.specs, numbers) for numbers in (still, far)])
     found = evaluate.by_chance(family, vectors, 7, 3, jax.random.key(0))
     assert found.shape == (2, 7, 3)

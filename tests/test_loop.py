@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from openended import checkpoint, configuration
-from openended.repertoire import ACCEPTED, FRONTIER
+from openended.ledger import mixture
+from openended.repertoire import ACCEPTED, EMPTY, FRONTIER, SEEN, empty
 
 
 @functools.cache
@@ -76,6 +77,7 @@ def test_journal_and_repertoire_agree():
     books = states[-1].repertoire["probe"]
     counted = collections.Counter(status.values())
     assert counted["frontier"] == books.rows(FRONTIER).size > 0
+    assert books.rows(SEEN).size > 0
     assert counted["accepted"] == books.rows(ACCEPTED).size
     assert all(status[task.id] for journal in journals for task in journal.tasks)
 
@@ -91,6 +93,35 @@ def test_steps_add_up():
     assert journals[-1].metrics["steps_total"] == sum(int(n) for n in states[-1].steps.values())
     learned = 4 * 4 * 64 * 3 * 40  # rounds, updates, rows, episodes, steps of an episode
     assert int(states[-1].steps["learn"]) == learned
+
+
+def test_a_mixture_has_its_shares():
+    book = empty(16, 3)
+    book = book.change(np.arange(6), status=np.array([FRONTIER, FRONTIER, ACCEPTED, SEEN, SEEN, SEEN], np.int32))
+    rows, weight = mixture(book, frontier=0.2, replay=0.1)
+    share = {status: float(weight[book.status[rows] == status].sum()) for status in (FRONTIER, ACCEPTED, SEEN, EMPTY)}
+    assert share == pytest.approx({FRONTIER: 0.2, ACCEPTED: 0.1, SEEN: 0.7, EMPTY: 0.0})
+    assert mixture(empty(16, 3), 0.2, 0.1)[1].tolist() == [1.0]
+
+
+def test_a_full_repertoire_gives_up_the_oldest_of_its_pool():
+    book = empty(4, 1).change(np.array([2]), status=FRONTIER)
+    for number in (1, 2, 3):
+        book, places = book.insert(vector=np.full((1, 1), number, np.float32), entered=np.array([number]))
+        assert places.size == 1
+    book, places = book.insert(vector=np.full((2, 1), 9, np.float32), entered=np.array([4, 4]))
+    assert sorted(book.vector[book.status == SEEN, 0].tolist()) == [3, 9, 9] and book.status[2] == FRONTIER
+
+
+def test_strict_mode_keeps_a_learner_only_with_an_accepted_task():
+    strict = loop("acceptance.mode=strict")
+    state = strict.init()
+    for _ in range(3):
+        after, journal = strict.round(state)
+        accepted = any(kind == "accepted" for _, kind, _ in journal.events)
+        changed = checkpoint.tree_hash(after.learner.params) != checkpoint.tree_hash(state.learner.params)
+        assert changed == accepted == (int(after.version) > int(state.version))
+        state = after
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from openended.networks import MEMORIES, Policy
+from openended.networks import HISTORY, MEMORIES, Policy
 from openended.types import Percept
 
 T, W, A = 12, 5, 3
@@ -13,7 +13,7 @@ T, W, A = 12, 5, 3
 
 def percepts(key, leading=(T,)):
     keys = jax.random.split(key, 5)
-    shapes = [(*leading, W), (*leading, W), (*leading, A), leading, leading]
+    shapes = [(*leading, W), (*leading, W), (*leading, HISTORY * A), leading, leading]
     return Percept(*(jax.random.normal(k, shape) for k, shape in zip(keys, shapes, strict=True)))
 
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from envs import render
+from envs.base import ACTIONS, OBSERVATION
 from envs.probe import Probe
 from openended import checkpoint, cli, configuration, replay, rollouts
 from openended.archive import Archive
@@ -19,7 +20,7 @@ from openended.networks import Policy
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    small = ["loop.candidates=16", "loop.entries=8", "loop.updates=1", "loop.rows=16", "run.rounds=1"]
+    small = ["loop.candidates=16", "loop.entries=8", "loop.updates=1", "loop.rows=16", "run.rounds=1", "heldout.every=0"]
     assert cli.main(["train", "experiment=probe", f"run.root={folder}", "run.name=tiny", *small]) == 0
     return folder
 
@@ -146,7 +147,7 @@ def test_a_task_file_can_be_replayed(told, tasks, root, tmp_path, capsys):
 
 def test_a_memoryless_policy_can_be_filmed():
     family = Probe()
-    policy = Policy(observation=22, actions=3, memory="none")
+    policy = Policy(observation=OBSERVATION, actions=ACTIONS, memory="none")
     film = replay.lifetime(
         family, policy, policy.init(jax.random.key(0)), np.full(len(family.specs), 0.5), jax.random.key(1), 1
     )

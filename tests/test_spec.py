@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
+from envs.interface import redirect
 from envs.navigator import Navigator
 from envs.probe import Probe
 from envs.reacher import Reacher
 from envs.spec import ParamSpec, decode, encode, validate
+from openended.tasks import snap
 
 SPECS = (
     ParamSpec("a", "world", -1.0, 3.0, "m", "linear"),
@@ -14,16 +16,17 @@ SPECS = (
     ParamSpec("c", "body", 2, 4, "", "count", "integer"),
     ParamSpec("d", "goal", 0, 1, "", "flag", "flag"),
     ParamSpec("e", "goal", 7, 7, "", "pinned"),
+    ParamSpec("f", "goal", 0, 1, "", "rare", "rare"),
 )
 
 
 def test_known_values():
-    got = decode(SPECS, np.array([0.25, 0.5, 0.34, 0.5, 0.9], np.float32))
-    np.testing.assert_allclose([float(v) for v in got.values()], [0.0, 1.0, 3.0, 1.0, 7.0], rtol=1e-6)
+    got = decode(SPECS, np.array([0.25, 0.5, 0.34, 0.5, 0.9, 0.74], np.float32))
+    np.testing.assert_allclose([float(v) for v in got.values()], [0.0, 1.0, 3.0, 1.0, 7.0, 0.0], rtol=1e-6)
 
 
 def test_encode_is_the_inverse():
-    values = {"a": 0.0, "b": 1.7, "c": 4.0, "d": 0.0}
+    values = {"a": 0.0, "b": 1.7, "c": 4.0, "d": 0.0, "f": 1.0}
     back = decode(SPECS, encode(SPECS, values))
     assert {k: pytest.approx(float(back[k]), rel=1e-5, abs=1e-6) for k in values} == values
 
@@ -31,10 +34,10 @@ def test_encode_is_the_inverse():
 @pytest.mark.parametrize(
     ("vector", "words"),
     [
-        ([0.5] * 4, "has 5 numbers; got shape"),
-        ([0.5, np.nan, 0.5, 0.5, 0.5], "task parameter b is nan; allowed: a finite number"),
-        ([0.5, 0.5, 1.2, 0.5, 0.5], "task parameter c is 1.2; allowed: 0 to 1"),
-        ("no", "a list of 5 numbers"),
+        ([0.5] * 4, "has 6 numbers; got shape"),
+        ([0.5, np.nan, 0.5, 0.5, 0.5, 0.5], "task parameter b is nan; allowed: a finite number"),
+        ([0.5, 0.5, 1.2, 0.5, 0.5, 0.5], "task parameter c is 1.2; allowed: 0 to 1"),
+        ("no", "a list of 6 numbers"),
     ],
 )
 def test_wrong_vectors_are_refused_by_name(vector, words):
@@ -55,3 +58,23 @@ def test_every_number_of_a_family_is_explained(family):
     assert len({spec.name for spec in specs}) == len(specs)
     assert all(spec.meaning and spec.low <= spec.high for spec in specs)
     assert [s.part for s in specs] == sorted((s.part for s in specs), key=["world", "body", "interface", "goal"].index)
+
+
+@pytest.mark.parametrize("family", [Probe, Navigator, Reacher])
+def test_snapping_changes_no_task(family):
+    specs = family().specs
+    vectors = np.random.default_rng(0).uniform(size=(64, len(specs))).astype(np.float32)
+    for before, after in zip(vectors, snap(specs, vectors), strict=True):
+        old, new = decode(specs, before), decode(specs, after)
+        assert {name: float(old[name]) for name in old} == {name: float(new[name]) for name in new}
+
+
+def test_redirecting_changes_motor_directions_and_nothing_else():
+    specs = Reacher().specs
+    vectors = snap(specs, np.full((256, len(specs)), 0.3, np.float32))
+    new = redirect(specs, vectors, np.random.default_rng(0))
+    changed = {specs[i].name for i in np.flatnonzero(np.any(new != vectors, axis=0))}
+    assert changed == {"reversed_0", "reversed_1", "reversed_2"}
+    signs = np.stack([[float(decode(specs, row)[name]) for name in sorted(changed)] for row in new[:64]])
+    assert len(np.unique(signs, axis=0)) == 8
+    assert np.array_equal(snap(specs, new), new)

@@ -116,7 +116,7 @@ def test_summary_says_what_was_learned_and_what_next():
     assert "Difficulty of accepted tasks: 0.20 at first, 0.40 in the end." in text
     assert re.search(r"navigator +0\.90 \[0\.88, 0\.92\] +0\.03\n", text) and re.search(r"  x +- +-\n", text)
     assert text.index("no witness") < text.index("trivial") and re.search(r" 2  for other reasons", text)
-    for command in ("openended archive list demo", "openended archive check demo"):
+    for command in ("openended archive list demo", "openended eval demo"):
         assert command in text
     assert "openended train" not in text
 
@@ -156,7 +156,7 @@ def test_live_display_on_a_terminal():
     assert process.returncode == 0, text
     for part in ("compiling [bold]reacher", "1/4", "accepted 7", "reacher 0.25 → 0.50", "note [1] to keep", "a stray line"):
         assert part in text
-    assert "openended archive check demo" in text and "[dim]" not in text
+    assert "openended eval demo" in text and "[dim]" not in text
     assert shown.rindex(b"\x1b[?25h") > shown.rindex(b"\x1b[?25l")  # the cursor is visible again
 
 

@@ -40,7 +40,7 @@ class Evolve(AbstractGenerator):
         sigma: float = 0.15,
         sigma_floor: float = 0.03,
         flip: float = 0.08,
-        immigrants: float = 0.3,
+        immigrants: float = 0.5,
         speedups: float = 0.05,
     ):
         for name, value in (("flip", flip), ("immigrants", immigrants), ("speedups", speedups)):
