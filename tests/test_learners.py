@@ -9,8 +9,8 @@ import pytest
 from envs.spec import encode
 from openended import configuration
 
-# Lifetimes of success in the last episode after the updates, at least; chance is about 0.1.
-THRESHOLDS = {"rl2": (30, 0.6), "memoryless": (30, 0.6), "evolution": (30, 0.2)}
+# Calls of eight updates, and the least success in the last episode afterwards; an untrained policy is near 0.
+THRESHOLDS = {"rl2": (12, 0.9), "memoryless": (12, 0.9), "evolution": (12, 0.5)}
 
 
 def tasks(family, rows, hidden_signs, rng):
@@ -27,12 +27,12 @@ def tasks(family, rows, hidden_signs, rng):
 @functools.cache
 def learned(learner, hidden_signs):
     """Success by episode on fresh tasks after learning from tasks of the same kind."""
-    config = configuration.read(["experiment=probe", f"learner={learner}", "objective=off", "loop.rows=256", "loop.block=256"])
+    config = configuration.read(["experiment=probe", f"learner={learner}", "objective=off", "loop.rows=128", "loop.block=128"])
     loop, rng = configuration.build(config), np.random.default_rng(0)
     state, family = loop.init(), loop.families["probe"]
     learner_state, model = state.learner, state.model
     for update in range(THRESHOLDS[learner][0]):
-        batch = {"probe": tasks(family, 8 * 256, hidden_signs, rng).reshape(8, 256, -1)}
+        batch = {"probe": tasks(family, 8 * 128, hidden_signs, rng).reshape(8, 128, -1)}
         learner_state, model, _ = loop.programs.learn(learner_state, model, batch, jax.random.key(update))
     fresh = tasks(family, 512, hidden_signs, rng)
     return loop.programs.evaluate("probe", learner_state.params, fresh, jax.random.key(99), "test").success.mean(axis=0)
@@ -47,4 +47,4 @@ def test_a_learner_learns_with_known_motors(learner):
 @pytest.mark.slow
 def test_only_memory_finds_out_motor_directions():
     with_memory, without = learned("rl2", True)[-1], learned("memoryless", True)[-1]
-    assert with_memory >= 0.6 and without <= 0.4, (with_memory, without)
+    assert with_memory >= 0.9 and without <= 0.3, (with_memory, without)
