@@ -9,8 +9,8 @@ from openended.locate import listed
 
 _PAIRS = {"last_minus_first": "last - first", "last_minus_wiped": "last - wiped"}
 _HOW_TO_READ = (
-    "A family's row has its visible goals. [low, high]: 95 % interval of the mean over these tasks. A gain whose interval is",
-    "above 0 is real: last - first is learning within the lifetime, last - wiped is memory's part.",
+    "A family's row has its visible goals. [low, high]: 95 % interval over lifetimes, for this run and these tasks; other seeds",
+    "may differ by more. last - first: learning within the lifetime; last - wiped: memory's part. Below 0, memory did harm.",
 )
 
 
