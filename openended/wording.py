@@ -9,8 +9,9 @@ from openended.locate import listed
 
 _PAIRS = {"last_minus_first": "last - first", "last_minus_wiped": "last - wiped"}
 _HOW_TO_READ = (
-    "A family's row has its visible goals. [low, high]: 95 % interval over lifetimes, for this run and these tasks; other seeds",
-    "may differ by more. last - first: learning within the lifetime; last - wiped: memory's part. Below 0, memory did harm.",
+    "A family's row has its visible goals. [low, high]: 95 % interval over lifetimes, for this run and these tasks;",
+    "other seeds may differ by more. last - first: learning within the lifetime; last - wiped: memory's part.",
+    "Where such a difference is below 0, memory did harm.",
 )
 
 
