@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import warnings
 import xml.etree.ElementTree as ET
 from typing import Any
 
@@ -14,10 +11,10 @@ import numpy as np
 
 from envs import base
 from envs.base import ACTIONS, OBSERVATION, AbstractFamily
+from envs.physics import quiet
 from envs.render import place
 
-with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # brax and mjx print and warn at import
-    warnings.simplefilter("ignore")
+with quiet():
     import mujoco
     from brax.base import System
     from brax.envs.base import Env, State

@@ -104,7 +104,7 @@ def rows(suite: str, family: AbstractFamily) -> list[HeldOut]:
 
 
 def _task(family: AbstractFamily, row: Mapping[str, str]) -> HeldOut:
-    values = {spec.name: 0.0 for spec in family.specs if spec.scale in ("flag", "rare")}
+    values = {spec.name: 0.0 for spec in family.specs if spec.switch}
     for column, cell in row.items():
         if column == "goal":
             values |= _goal(family.features, cell)

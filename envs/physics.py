@@ -10,13 +10,22 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # brax and mjx print and warn at import
-    warnings.simplefilter("ignore")
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Nothing printed and no warning: brax and mjx do both at import and on loading a model."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+with quiet():
     from brax.base import System, Transform
     from brax.io import mjcf
     from brax.spring import pipeline as spring
@@ -27,8 +36,7 @@ JOINT_DAMPING = 8.0  # N s/m per kg of link
 
 def load(xml: str) -> System:
     """System of an MJCF model: the static part of a family."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
+    with quiet():
         system = mjcf.loads(xml)
     return system.replace(mj_model=None)  # only needed by pipelines that are not used here; it would defeat caching
 

@@ -44,7 +44,7 @@ def contact_sheet(replay: Replay) -> Figure:
     """The first and the last episode of a replay, eight moments each, up to the solution or the time limit."""
     from matplotlib.figure import Figure
 
-    _be_quiet()
+    quiet_fonts()
     episodes = replay["episodes"]
     shown = episodes if len(episodes) == 1 else [episodes[0], episodes[-1]]
     box = bounds(replay)
@@ -84,7 +84,7 @@ def _pictures(replay: Replay) -> Iterator[np.ndarray]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    _be_quiet()
+    quiet_fonts()
     box = bounds(replay)
     figure = Figure(figsize=(4.0, 4.0 * (box[3] - box[1]) / (box[2] - box[0]) + 0.3), dpi=90, facecolor="white")
     canvas = FigureCanvasAgg(figure)
@@ -209,6 +209,7 @@ def _now(episode: Mapping[str, Any], frame: Mapping[str, Any]) -> str:
     return INSIDE if frame["solved"] else "black"
 
 
-def _be_quiet() -> None:
+def quiet_fonts() -> None:
+    """No word about matplotlib's font cache."""
     # A fresh machine would otherwise be told on the terminal that a font cache is being built.
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)

@@ -37,7 +37,12 @@ class ParamSpec(NamedTuple):
     @property
     def structural(self) -> bool:
         """True for genes that switch (flags, counts) instead of sliding."""
-        return self.scale in ("flag", "integer", "rare")
+        return self.switch or self.scale == "integer"
+
+    @property
+    def switch(self) -> bool:
+        """True for genes that are 0 or 1: 1 in the last of their cells."""
+        return self.scale in ("flag", "rare")
 
     @property
     def cells(self) -> int:
@@ -63,8 +68,8 @@ def _decode_one(spec: ParamSpec, unit):
         return jnp.exp(math.log(spec.low) + unit * (math.log(spec.high) - math.log(spec.low)))
     if spec.scale == "integer":
         return spec.low + jnp.minimum(jnp.floor(unit * spec.cells), spec.cells - 1)
-    if spec.scale in ("flag", "rare"):
-        return jnp.where(unit >= (0.5 if spec.scale == "flag" else 0.75), 1.0, 0.0).astype(unit.dtype)
+    if spec.switch:
+        return jnp.where(unit >= 1.0 - 1.0 / spec.cells, 1.0, 0.0).astype(unit.dtype)
     return spec.low + unit * (spec.high - spec.low)
 
 
@@ -89,10 +94,8 @@ def _encode_one(spec: ParamSpec, value: float | None) -> float:
         return math.log(value / spec.low) / math.log(spec.high / spec.low)
     if spec.scale == "integer":
         return (value - spec.low + 0.5) / spec.cells
-    if spec.scale == "flag":
-        return 0.75 if value >= 0.5 else 0.25
-    if spec.scale == "rare":
-        return 0.875 if value >= 0.5 else 0.375
+    if spec.switch:
+        return (1.0 if value >= 0.5 else 0.5) - 0.5 / spec.cells  # middle of a cell
     return (value - spec.low) / (spec.high - spec.low)
 
 

@@ -76,6 +76,13 @@ def play(family: AbstractFamily, model: Model, key: jax.Array, actions: jax.Arra
     return jax.lax.scan(lambda s, a: family.step(model, s, a), state, actions)[1]
 
 
+def play_at_random(family: AbstractFamily, model: Model, key: jax.Array):
+    """TimeSteps [T] of one episode under actions drawn uniformly from [-1, 1]."""
+    reset_key, action_key = jax.random.split(key)
+    actions = jax.random.uniform(action_key, (family.episode_steps, ACTIONS), minval=-1.0, maxval=1.0)
+    return play(family, model, reset_key, actions)
+
+
 def player(family: AbstractFamily) -> Callable[..., Episodes]:
     """``(vectors f32[N, D], keys [N], actions f32[N, T, ACTIONS]) -> Episodes``, to be compiled by the caller."""
 

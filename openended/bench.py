@@ -30,8 +30,8 @@ import numpy as np
 from omegaconf import DictConfig
 
 from envs import validity
-from envs.base import ACTIONS, AbstractFamily
-from openended import checkpoint, configuration, recording, rollouts, trees
+from envs.base import AbstractFamily
+from openended import configuration, recording, rollouts, trees
 from openended.archive import Archive
 from openended.exporting import emit
 from openended.ledger import LoopState, Settings
@@ -194,11 +194,7 @@ class Rounds:
         began = time.perf_counter()
         self.state, journal = self.loop.round(before)
         journal.metrics |= self.heldout.measure(self.state)
-        checkpoint.save(self.folder / "checkpoints", journal.round, self.state)
-        if any(kind == "accepted" for _, kind, _ in journal.events):
-            checkpoint.save_snapshot(self.folder / "snapshots", int(self.state.version), self.state.learner.params)
-        self.metrics.write(journal.round, journal.metrics)
-        self.archive.commit_round(recording.record(self.loop.families, journal))
+        recording.store(self.folder, self.archive, self.metrics, self.loop.families, self.state, journal)
         seconds = time.perf_counter() - began
         steps = {purpose: int(count - before.steps[purpose]) for purpose, count in self.state.steps.items()}
         self.seen.append(Seen(seconds, self.inside - inside, steps, self.compilations - compilations))
@@ -223,9 +219,7 @@ def physics(family: AbstractFamily, episodes: int) -> Callable[..., Any]:
         model = family.prepare(vector)
 
         def episode(total: jax.Array, episode_key: jax.Array) -> Any:
-            reset_key, action_key = jax.random.split(episode_key)
-            actions = jax.random.uniform(action_key, (family.episode_steps, ACTIONS), minval=-1.0, maxval=1.0)
-            steps = validity.play(family, model, reset_key, actions)
+            steps = validity.play_at_random(family, model, episode_key)
             return total + steps.value[-1], (steps.success[-1], steps.broken[-1])
 
         return jax.lax.scan(episode, jnp.zeros(2), jax.random.split(key, episodes))

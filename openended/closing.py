@@ -15,8 +15,7 @@ from openended.archive_reading import Reading
 from openended.ledger import LoopState
 from openended.metrics import read_metrics
 from openended.repertoire import ACCEPTED
-
-_LAST, _FIRST = "heldout_last_", "heldout_first_"
+from openended.terminal import FIRST, LAST
 
 
 def facts(archive: Reading, state: LoopState, last: Mapping[str, float]) -> dict[str, Any]:
@@ -31,9 +30,9 @@ def facts(archive: Reading, state: LoopState, last: Mapping[str, float]) -> dict
         "retained": sum(task.id not in lost for task in skills),
         "speedups": len(accepted) - len(skills),
         "heldout": {
-            key.removeprefix(_LAST): {"first episode": last[_FIRST + key.removeprefix(_LAST)], "last episode": last[key]}
+            key.removeprefix(LAST): {"first episode": last[FIRST + key.removeprefix(LAST)], "last episode": last[key]}
             for key in last
-            if key.startswith(_LAST)
+            if key.startswith(LAST)
         },
         "reasons": Counter(event.reason.split(":")[0] for event in archive.events("rejected")),
     }
@@ -48,12 +47,12 @@ def facts(archive: Reading, state: LoopState, last: Mapping[str, float]) -> dict
 
 def accepted_difficulty(state: LoopState) -> tuple[list[float], list[str]]:
     """Difficulty in bits and family of every accepted task, in the order of acceptance."""
-    found = [
+    found = sorted(
         (int(book.order[row]), float(book.difficulty[row]), name)
         for name, book in state.repertoire.items()
         for row in book.rows(ACCEPTED)
-    ]
-    return [hard for _, hard, _ in sorted(found)], [name for _, _, name in sorted(found)]
+    )
+    return [hard for _, hard, _ in found], [name for _, _, name in found]
 
 
 def draw(folder: Path, state: LoopState) -> list[Path]:

@@ -63,13 +63,7 @@ def build(config: DictConfig):
 
 
 def _check(config: DictConfig) -> None:
-    for key, least in {
-        "run.rounds": 0,
-        "run.steps": 0,
-        "run.seed": 0,
-        **{f"loop.{name}": 1 for name in _SIZES},
-        **_HELDOUT,
-    }.items():
+    for key, least in _LEAST.items():
         value = OmegaConf.select(config, key)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ConfigurationError(f"{key} is {value}; allowed: a whole number of at least {least}")
@@ -80,22 +74,11 @@ def _check(config: DictConfig) -> None:
         raise ConfigurationError("family is empty; allowed: at least one of " + ", ".join(_options("family")))
 
 
-_SIZES = (
-    "episodes",
-    "candidates",
-    "screen_lifetimes",
-    "entries",
-    "trials",
-    "updates",
-    "rows",
-    "block",
-    "capacity",
-    "stay",
-    "pool",
-)
-
-
-_HELDOUT = {"heldout.every": 0, "heldout.lifetimes": 1}
+_SIZES = "episodes candidates screen_lifetimes entries trials updates rows block capacity stay pool"
+_LEAST = {  # whole numbers, and what they must be at least
+    **{"run.rounds": 0, "run.steps": 0, "run.seed": 0, "heldout.every": 0, "heldout.lifetimes": 1},
+    **{f"loop.{name}": 1 for name in _SIZES.split()},
+}
 
 
 def _options(group: str) -> list[str]:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from jax.sharding import PartitionSpec
 
 from envs import holdout, validity
-from envs.base import ACTIONS, AbstractFamily
+from envs.base import AbstractFamily
 from envs.holdout import HeldOut
 from openended import checkpoint, configuration, recording, statistics, trees, wording
 from openended.archive import Archive
@@ -122,9 +122,7 @@ def by_chance(family: AbstractFamily, vectors: np.ndarray, lifetimes: int, episo
     """Success [tasks, lifetimes, episodes] of actions drawn uniformly from [-1, 1] at every step; vectors: f32[tasks, D]."""
 
     def episode(model, key):
-        reset_key, action_key = jax.random.split(key)
-        actions = jax.random.uniform(action_key, (family.episode_steps, ACTIONS), minval=-1.0, maxval=1.0)
-        steps = validity.play(family, model, reset_key, actions)
+        steps = validity.play_at_random(family, model, key)
         return steps.success[-1], steps.broken[-1]
 
     def lifetime(vector, key):
@@ -147,14 +145,15 @@ def quick(programs: Programs, params: Params, suite: Sequence[HeldOut], lifetime
     Keys: ``heldout_first_FAMILY`` and ``heldout_last_FAMILY`` (visible goals), ``heldout_first`` and ``heldout_last`` (their
     means over families), ``heldout_first_hidden`` and ``heldout_last_hidden`` (hidden goals, known motors, all families).
     """
+    families = _by_family(suite)
     parts = [
         _live(programs, name, params, vectors, (lifetimes, jax.random.fold_in(key, i)))
-        for i, (name, vectors) in enumerate(_by_family(suite).items())
+        for i, (name, vectors) in enumerate(families.items())
     ]
     rates, rows = np.concatenate(parts).mean(axis=1), groups(suite)
     found: dict[str, float] = {}
     for label, episode in (("first", 0), ("last", -1)):
-        visible = {name: float(rates[rows[name], episode].mean()) for name in _by_family(suite) if name in rows}
+        visible = {name: float(rates[rows[name], episode].mean()) for name in families if name in rows}
         found |= {f"heldout_{label}_{name}": rate for name, rate in visible.items()}
         if visible:
             found[f"heldout_{label}"] = float(np.mean(list(visible.values())))

@@ -184,11 +184,10 @@ def mixture(book: Repertoire, frontier: float, replay: float) -> tuple[np.ndarra
     Accepted tasks are replayed the more the less they were solved of late: 0.2 + failure rate, in proportion.
     """
     pools = [(book.rows(FRONTIER), frontier), (book.rows(ACCEPTED), replay), (book.rows(SEEN), 1.0 - frontier - replay)]
-    weights = []
-    for rows, share in pools:
-        weight = 1.2 - book.success[rows] if rows.size and book.status[rows[0]] == ACCEPTED else np.ones(rows.size)
-        weights.append(share * weight / max(weight.sum(), 1e-9))
-    weight = np.concatenate(weights).astype(np.float64)
+    urgency = np.where(book.status == ACCEPTED, 1.2 - book.success, np.float32(1.0))
+    weight = np.concatenate([share * urgency[rows] / max(urgency[rows].sum(), 1e-9) for rows, share in pools]).astype(
+        np.float64
+    )
     if weight.size == 0:  # nothing valid is known yet: an empty row is the middle of the box
         return np.zeros(1, np.int64), np.ones(1)
     return np.concatenate([rows for rows, _ in pools]), weight / weight.sum()

@@ -170,20 +170,20 @@ class Round(Ledger):
         rank = loop.objective.predict(self.state.ranker, known, self.rng)
         failing = valid & (successes < loop.acceptance.fail * settings.screen_lifetimes)
         order = np.flatnonzero(failing)
-        place = self._into_pool(name, np.flatnonzero(valid), vector, known, grounding.difficulty)
+        place = self._into_pool(name, np.flatnonzero(valid), grounding, known)
         order = order[place[order] >= 0]
         return Candidates(proposal, grounding, valid, known, place, order[np.argsort(-rank[order], kind="stable")])
 
-    def _into_pool(self, name: str, rows: np.ndarray, vector: np.ndarray, known: Known, hard: np.ndarray) -> np.ndarray:
+    def _into_pool(self, name: str, rows: np.ndarray, grounding: Any, known: Known) -> np.ndarray:
         success = (known.successes[rows] + 0.5) / (known.lifetimes[rows] + 1.0)
         book, places = self.state.repertoire[name].insert(
-            vector=vector[rows],
+            vector=grounding.vector[rows],
             entered=np.full(rows.size, self.number, np.int32),
             success=success.astype(np.float32),
-            difficulty=hard[rows],
+            difficulty=grounding.difficulty[rows],
         )
         self._keep(name, book)
-        place = np.full(len(vector), -1, np.int64)
+        place = np.full(len(grounding.vector), -1, np.int64)
         place[rows[: places.size]] = places
         return place
 
@@ -274,6 +274,6 @@ class Round(Ledger):
         for row in stale:
             reason = f"not solved within {self.loop.settings.stay} rounds in the frontier"
             self.journal.status(self._id(name, book.vector[row]), "rejected", reason)
-        pool = np.flatnonzero(book.status == SEEN)
-        surplus = pool[np.argsort(book.entered[pool], kind="stable")][: max(0, pool.size - self.loop.settings.pool)]
+        pool = book.oldest(SEEN)
+        surplus = pool[: max(0, pool.size - self.loop.settings.pool)]
         self._keep(name, book.change(np.concatenate([stale, surplus]), status=EMPTY))

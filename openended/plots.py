@@ -6,7 +6,6 @@ Ito, which colour-blind readers can tell apart; meaning is never carried by colo
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import re
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from envs.render import quiet_fonts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,8 +39,7 @@ def plot_run(folder: str | Path, series: Series) -> list[Path]:
     `heldout_EPISODE_GROUP` with EPISODE `first`, `last` or a number from 1, GROUP `visible`, `hidden` or a family. One
     entry per accepted task, in the order of acceptance: `accepted_difficulty`, and `accepted_family` beside it.
     """
-    # A fresh machine would otherwise be told on the terminal that a font cache is being built.
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+    quiet_fonts()
     parts: dict[str, Callable[[Axes, Series], bool]] = {
         "accepted": _accepted,
         "heldout": _heldout,

@@ -38,9 +38,13 @@ class Programs:
         self.families, self.learner, self.objective, self.search = families, learner, objective, search
         self.episodes, self.block = episodes, block
         self.steps = dict.fromkeys(PURPOSES, 0)
-        self._play = {name: _play_program(family) for name, family in families.items()}
-        self._outcomes: dict[tuple[str, bool], Callable] = {}
-        self._learn = {"learn": self._learn_program()}
+        # ("learn",), ("play", FAMILY) and ("live", FAMILY, wiped): traced at the first call, or compiled by `compile`.
+        self._programs: dict[tuple, Any] = {("learn",): self._learn_program()}
+        for name, family in families.items():
+            self._programs["play", name] = trees.over_devices(validity.player(family), (trees.ROWS,) * 3, trees.ROWS)
+            for wipe in (False, True):
+                run = rollouts.outcomes(family, learner.policy, episodes, wipe)
+                self._programs["live", name, wipe] = trees.over_devices(run, (trees.SAME, trees.ROWS, trees.ROWS), trees.ROWS)
 
     def compile(self, state: LearnerState, model: Any, candidates: int, updates: int, rows: int) -> None:
         """Compile what a round of these sizes runs, two programs at a time; else each compiles at its first call.
@@ -48,33 +52,29 @@ class Programs:
         The longest comes first. A compiled program takes no other shapes.
         """
         blank = {name: jnp.zeros((updates, rows, len(family.specs))) for name, family in self.families.items()}
-        jobs: list[tuple[dict, Any, tuple]] = [(self._learn, "learn", (state, model, blank, jax.random.key(0)))]
+        jobs: dict[tuple, tuple] = {("learn",): (state, model, blank, jax.random.key(0))}
         for name, family in self.families.items():
             plays = candidates * self.search.population
             played, block = (jnp.zeros((count, len(family.specs))) for count in (plays, self.block))
             keys, block_keys = (jax.random.split(jax.random.key(0), count) for count in (plays, self.block))
             actions = jnp.zeros((plays, family.episode_steps, ACTIONS))
-            self._outcome_program(name, False)
-            jobs += [
-                (self._outcomes, (name, False), (state.params, block, block_keys)),
-                (self._play, name, (played, keys, actions)),
-            ]
+            jobs["live", name, False] = state.params, block, block_keys
+            jobs["play", name] = played, keys, actions
         with ThreadPoolExecutor(2) as pool:
-            made = list(pool.map(lambda job: job[0][job[1]].lower(*job[2]).compile(), jobs))
-        for (table, entry, _), program in zip(jobs, made, strict=True):
-            table[entry] = program
+            made = list(pool.map(lambda program: self._programs[program].lower(*jobs[program]).compile(), jobs))
+        self._programs |= dict(zip(jobs, made, strict=True))
 
     def ground(self, name: str, vectors: np.ndarray, key: jax.Array) -> Any:
         """Grounding (numpy arrays): witness search and validity of candidates [N, D]; N is the same in every round."""
         family = self.families[name]
         self.steps["witness"] += len(vectors) * self.search.steps(family)
         keys = jax.random.split(key, len(vectors))
-        found = validity.ground(family, self.search, self._play[name], jnp.asarray(vectors), keys)
+        found = validity.ground(family, self.search, self._programs["play", name], jnp.asarray(vectors), keys)
         return jax.tree.map(np.asarray, found._replace(key=jax.random.key_data(found.key)))
 
     def evaluate(self, name: str, params: Params, vectors: np.ndarray, key: jax.Array, purpose: str, wipe: bool = False) -> Any:
         """Outcome (numpy arrays) of one lifetime per row of [N, D], any N, in blocks of one fixed size."""
-        program = self._outcome_program(name, wipe)
+        program = self._programs["live", name, wipe]
         parts = []
         for start in range(0, len(vectors), self.block):
             rows = vectors[start : start + self.block]
@@ -93,7 +93,7 @@ class Programs:
         some = next(iter(tasks.values()))
         lifetimes = some.shape[0] * sum(rows.shape[1] for rows in tasks.values())
         self.steps["learn"] += lifetimes * self.episodes * next(iter(self.families.values())).episode_steps
-        state, model, report = self._learn["learn"](state, model, {k: jnp.asarray(v) for k, v in tasks.items()}, key)
+        state, model, report = self._programs["learn",](state, model, {k: jnp.asarray(v) for k, v in tasks.items()}, key)
         return state, model, self._by_family(report, tasks)
 
     def _by_family(self, report: LearnReport, tasks: dict[str, np.ndarray]) -> tuple[dict[str, Any], dict[str, float]]:
@@ -110,13 +110,6 @@ class Programs:
             out[name] = LearnReport(rows, broken[:, :, part].reshape(updates, -1), {})
             start += share
         return out, {name: float(np.mean(value)) for name, value in report.metrics.items()}
-
-    def _outcome_program(self, name: str, wipe: bool) -> Callable:
-        if (name, wipe) not in self._outcomes:
-            run = rollouts.outcomes(self.families[name], self.learner.policy, self.episodes, wipe)
-            specs = (trees.SAME, trees.ROWS, trees.ROWS)
-            self._outcomes[name, wipe] = trees.over_devices(run, specs, trees.ROWS)
-        return self._outcomes[name, wipe]
 
     def _learn_program(self) -> Callable:
         policy, learner, objective = self.learner.policy, self.learner, self.objective
@@ -140,7 +133,3 @@ class Programs:
         rows = PartitionSpec(None, trees.AXIS)
         out = (trees.SAME, trees.SAME, LearnReport(rows, rows, trees.SAME))
         return trees.over_devices(run, (trees.SAME, trees.SAME, rows, trees.SAME), out)
-
-
-def _play_program(family: AbstractFamily) -> Callable:
-    return trees.over_devices(validity.player(family), (trees.ROWS, trees.ROWS, trees.ROWS), trees.ROWS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -10,15 +11,36 @@ import numpy as np
 
 from envs.base import AbstractFamily
 from envs.spec import decode
-from openended import statistics, trees
-from openended.archive import EvaluationRow, EventRow, ParentRow, RoundRecord, TaskRow
+from openended import checkpoint, statistics, trees
+from openended.archive import Archive, EvaluationRow, EventRow, ParentRow, RoundRecord, TaskRow
 from openended.journal import Journal, NewTask
 from openended.ledger import LoopState
+from openended.metrics import MetricsWriter
 
 
 def placed(state: LoopState) -> LoopState:
     """A restored state with its device parts on the devices, as the first round leaves them."""
     return state._replace(learner=trees.replicate(state.learner), model=trees.replicate(state.model))
+
+
+def store(
+    folder: Path,
+    archive: Archive,
+    metrics: MetricsWriter,
+    families: dict[str, AbstractFamily],
+    state: LoopState,
+    journal: Journal,
+) -> None:
+    """Keep a round for good.
+
+    The checkpoint first: a round that the archive knows can then always be resumed from. What ``metrics`` was told is cut back
+    on resume when the archive did not follow.
+    """
+    checkpoint.save(folder / "checkpoints", journal.round, state)
+    if any(kind == "accepted" for _, kind, _ in journal.events):
+        checkpoint.save_snapshot(folder / "snapshots", int(state.version), state.learner.params)
+    metrics.write(journal.round, journal.metrics)
+    archive.commit_round(record(families, journal))
 
 
 def record(families: dict[str, AbstractFamily], journal: Journal) -> RoundRecord:

@@ -26,11 +26,14 @@ class Repertoire(NamedTuple):
         found = np.flatnonzero(self.status == status)
         return found[np.argsort(self.order[found], kind="stable")]
 
+    def oldest(self, status: int) -> np.ndarray:
+        """Indices with that status, the earliest proposed first."""
+        found = np.flatnonzero(self.status == status)
+        return found[np.argsort(self.entered[found], kind="stable")]
+
     def insert(self, **columns: np.ndarray) -> tuple[Repertoire, np.ndarray]:
         """New SEEN rows, as many as fit, in empty places or in those of the oldest SEEN ones; the indices they got."""
-        old = np.flatnonzero(self.status == SEEN)
-        places = np.concatenate([np.flatnonzero(self.status == EMPTY), old[np.argsort(self.entered[old], kind="stable")]])
-        places = places[: len(columns["vector"])]
+        places = np.concatenate([np.flatnonzero(self.status == EMPTY), self.oldest(SEEN)])[: len(columns["vector"])]
         blank = {"status": np.int32(SEEN), "progress": np.float32(0), "order": np.int32(-1), "forgotten": False}
         return self.change(places, **blank, **{k: v[: places.size] for k, v in columns.items()}), places
 

@@ -8,12 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from envs.base import ACTIONS, SENSORS, AbstractFamily
+from envs.base import ACTIONS, AbstractFamily
 from openended import networks
 from openended.networks import HISTORY, Policy
 from openended.types import Outcome, Params, Percept, Rollout
-
-_GOAL_START = SENSORS + ACTIONS  # the mask of motors sits between the sensors and the goal
 
 
 def lifetime(

@@ -19,7 +19,7 @@ from typing import Any, TextIO
 _WINDOW = 20  # rounds over which the remaining time is estimated
 _COUNTS = ("candidates", "frontier", "accepted", "retained")
 _PACES = {"steps_per_s_learn": "learning", "steps_per_s": "in all"}
-_FIRST, _LAST = "heldout_first_", "heldout_last_"
+FIRST, LAST = "heldout_first_", "heldout_last_"  # before a family's name, or `hidden`
 
 
 class Progress:
@@ -265,8 +265,8 @@ def _cell(value: Any) -> str:
 
 
 def _heldout(values: Mapping[str, float], arrow: str) -> list[tuple[str, str]]:
-    families = [key.removeprefix(_LAST) for key in values if key.startswith(_LAST)]
-    keys = {family: (_FIRST + family, _LAST + family) for family in families}
+    families = [key.removeprefix(LAST) for key in values if key.startswith(LAST)]
+    keys = {family: (FIRST + family, LAST + family) for family in families}
     if not keys and "heldout_last" in values:
         keys = {"held out": ("heldout_first", "heldout_last")}
     return [

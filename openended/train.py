@@ -77,10 +77,10 @@ class Session:
         """Rounds until a budget ends (True) or a signal stops (False); then the summary and the plots."""
         finished = True
         try:
-            if int(self.state.round) < rounds:
+            if self._within(rounds, steps):
                 self._stage("compile")
                 self.loop.compile(self.state)
-            while int(self.state.round) < rounds and sum(int(n) for n in self.state.steps.values()) < steps:
+            while self._within(rounds, steps):
                 self._round()
         except Stopped:
             self.folder.log(f"stopped by {self.stop.requested} after round {int(self.state.round)}")
@@ -90,6 +90,9 @@ class Session:
             self.archive.close()
         self._close()
         return finished
+
+    def _within(self, rounds: int, steps: int) -> bool:
+        return int(self.state.round) < rounds and sum(int(n) for n in self.state.steps.values()) < steps
 
     def _close(self) -> None:
         with Archive(self.archive.path, readonly=True) as archive:
@@ -110,12 +113,7 @@ class Session:
             "steps_per_s": (sum(int(n) for n in state.steps.values()) - before) / seconds,
             "steps_per_s_learn": (int(state.steps["learn"]) - learned) / seconds,
         }
-        # The checkpoint first: a round that the archive knows can then always be resumed from.
-        checkpoint.save(self.folder.path / "checkpoints", journal.round, state)
-        if any(kind == "accepted" for _, kind, _ in journal.events):
-            checkpoint.save_snapshot(self.folder.path / "snapshots", int(state.version), state.learner.params)
-        self.metrics.write(journal.round, journal.metrics)  # cut back on resume when the archive does not follow
-        self.archive.commit_round(recording.record(self.loop.families, journal))
+        recording.store(self.folder.path, self.archive, self.metrics, self.loop.families, state, journal)
         self.state, self.last = state, {**self.last, **journal.metrics, "round": float(journal.round)}
         self.progress.round(self.last)
 

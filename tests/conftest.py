@@ -5,7 +5,7 @@ JAX reads these variables when it is first imported, and this file is imported b
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -36,6 +36,22 @@ _set_environment()
 # The first example of a property compiles, so no deadline; the same examples on every run, so that CI is repeatable.
 hypothesis.settings.register_profile("openended", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("openended")
+
+
+@pytest.fixture(scope="session")
+def train_tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """(rounds) -> a new folder of runs that holds `tiny`, trained for so many small rounds on the physics-free family."""
+
+    def train(rounds: int) -> Path:
+        from openended import cli
+
+        folder = tmp_path_factory.mktemp("runs")
+        small = ["loop.candidates=16", "loop.entries=8", "loop.updates=1", "loop.rows=16", "heldout.every=0"]
+        named = [f"run.root={folder}", "run.name=tiny", f"run.rounds={rounds}"]
+        assert cli.main(["train", "experiment=probe", *named, *small]) == 0
+        return folder
+
+    return train
 
 
 @pytest.fixture

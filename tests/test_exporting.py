@@ -21,11 +21,8 @@ FAMILIES = {"probe": Probe(), "navigator": Navigator()}
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    small = ["loop.candidates=16", "loop.entries=8", "loop.updates=1", "loop.rows=16", "run.rounds=2", "heldout.every=0"]
-    assert cli.main(["train", "experiment=probe", f"run.root={folder}", "run.name=tiny", *small]) == 0
-    return folder
+def root(train_tiny):
+    return train_tiny(2)
 
 
 @pytest.fixture

@@ -18,11 +18,8 @@ from openended.networks import Policy
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    small = ["loop.candidates=16", "loop.entries=8", "loop.updates=1", "loop.rows=16", "run.rounds=1", "heldout.every=0"]
-    assert cli.main(["train", "experiment=probe", f"run.root={folder}", "run.name=tiny", *small]) == 0
-    return folder
+def root(train_tiny):
+    return train_tiny(1)
 
 
 @pytest.fixture(scope="module")
