@@ -7,7 +7,6 @@ birth); ``random`` (uniform actions). Trained, wiped and untrained live the same
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,10 +20,9 @@ from jax.sharding import PartitionSpec
 from envs import holdout, validity
 from envs.base import AbstractFamily
 from envs.holdout import HeldOut
-from openended import checkpoint, configuration, recording, statistics, trees, wording
+from openended import configuration, recording, statistics, trees, wording
 from openended.archive import Archive
 from openended.archive_rows import TaskRow
-from openended.checkpoint import CheckpointError
 from openended.exporting import emit
 from openended.locate import CommandError, UsageError, find_run, stored_config
 from openended.loop import Loop
@@ -79,19 +77,11 @@ def seeds(seed: int) -> jax.Array:
 
 
 def restore(folder: Path) -> Subject:
-    """The run in a folder with its newest good checkpoint; a CheckpointError when there is none yet."""
+    """The run in a folder after its last round; a CheckpointError when there is none yet."""
     loop = configuration.build(stored_config(folder))
-    with Archive(folder / "archive.db", readonly=True) as archive:
-        known = archive.last_round()
-    if known < 1:
-        raise CheckpointError(
-            f"The run '{folder.resolve().name}' has no finished round yet, so there is no learner to evaluate."
-        )
     fresh = loop.init()
-    found = checkpoint.restore(folder / "checkpoints", fresh, at=known)
-    for sentence in found.problems:
-        print(sentence, file=sys.stderr)
-    return Subject(loop, found.round, recording.placed(found.state).learner.params, fresh.learner.params)
+    state = recording.final(folder, fresh)
+    return Subject(loop, int(state.round), state.learner.params, fresh.learner.params)
 
 
 def held_out(suite: str, families: Mapping[str, AbstractFamily]) -> list[HeldOut]:

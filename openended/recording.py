@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,39 @@ from envs.base import AbstractFamily
 from envs.spec import decode
 from openended import checkpoint, statistics, trees
 from openended.archive import Archive, EvaluationRow, EventRow, ParentRow, RoundRecord, TaskRow
+from openended.archive_reading import Reading
+from openended.checkpoint import CheckpointError
 from openended.journal import Journal, NewTask
 from openended.ledger import LoopState
 from openended.metrics import MetricsWriter
 
 
-def placed(state: LoopState) -> LoopState:
-    """A restored state with its device parts on the devices, as the first round leaves them."""
-    return state._replace(learner=trees.replicate(state.learner), model=trees.replicate(state.model))
+def newest(folder: Path, archive: Reading, fresh: LoopState) -> checkpoint.Restored | None:
+    """The newest good checkpoint that the archive knows, on the devices as a round leaves it; None before round 1.
+
+    A checkpoint is written before its round's rows, so one that is newer belongs to a round that never happened.
+    """
+    known = archive.last_round()
+    if known < 1:
+        return None
+    found = checkpoint.restore(folder / "checkpoints", fresh, at=known)
+    state = found.state
+    return found._replace(state=state._replace(learner=trees.replicate(state.learner), model=trees.replicate(state.model)))
+
+
+def final(folder: Path, fresh: LoopState) -> LoopState:
+    """The state of the run in ``folder`` after its last round, for whoever only looks at it; problems go to stderr.
+
+    Raises:
+        CheckpointError: the run has no finished round, or no checkpoint that can be read.
+    """
+    with Archive(folder / "archive.db", readonly=True) as archive:
+        found = newest(folder, archive, fresh)
+    if found is None:
+        raise CheckpointError(f"The run '{folder.resolve().name}' has no finished round yet, so it has no learner to look at.")
+    for sentence in found.problems:
+        print(sentence, file=sys.stderr)
+    return found.state
 
 
 def store(

@@ -80,7 +80,7 @@ def learner(folder: Path, loop: Loop, which: str) -> tuple[str, Params]:
     if which == "untrained":
         return "untrained learner", fresh.learner.params
     if which == "final":
-        state = checkpoint.restore(folder / "checkpoints", fresh).state
+        state = recording.final(folder, fresh)
         return f"learner {int(state.version)} (final)", state.learner.params
     stored = checkpoint.versions(folder / "snapshots")
     if not which.isdecimal() or int(which) not in stored:

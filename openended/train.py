@@ -9,7 +9,7 @@ import jax
 from omegaconf import DictConfig
 
 from envs import holdout
-from openended import checkpoint, closing, configuration, evaluate, recording
+from openended import closing, configuration, evaluate, recording
 from openended.archive import Archive
 from openended.configuration import ConfigurationError
 from openended.ledger import LoopState
@@ -125,16 +125,15 @@ class Session:
 
     def _restore(self):
         fresh = self.loop.init()
-        known = self.archive.last_round()
-        if known < 1:
+        found = recording.newest(self.folder.path, self.archive, fresh)
+        if found is None:
             return fresh
-        found = checkpoint.restore(self.folder.path / "checkpoints", fresh, at=known)
         for sentence in found.problems:
             self.progress.note(sentence)
         self.archive.rollback(found.round)
         self.folder.log(f"resumed after round {found.round}")
         self.progress.note(f"Resuming '{self.folder.path.name}' after round {found.round}.")
-        return recording.placed(found.state)
+        return found.state
 
 
 def _claim(folder: RunFolder, stored: dict) -> None:

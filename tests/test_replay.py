@@ -1,6 +1,7 @@
 """A replay is the lifetime that an evaluation sees, a witness solves its task, and both can be drawn."""
 
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from PIL import Image
 from envs import render
 from envs.base import ACTIONS, OBSERVATION
 from envs.probe import Probe
-from openended import checkpoint, cli, configuration, replay, rollouts
+from openended import checkpoint, cli, configuration, evaluate, replay, rollouts
 from openended.archive import Archive
 from openended.locate import stored_config
 from openended.networks import Policy
@@ -86,6 +87,19 @@ def test_seed_and_learner_decide_the_lifetime(told, tasks, root):
     snapshot = json.loads(told(task, "--json", "--seed", "1", "--learner", "7"))
     assert snapshot["learner"] == "learner 7" and snapshot["episodes"] == untrained["episodes"]
     assert "--learner is '8'; allowed: final, untrained, 7" in told(task, "--learner", "8", code=2)
+
+
+def test_the_final_learner_is_that_of_the_last_round_the_archive_knows(root, tmp_path):
+    """A run that was killed between a checkpoint and its rows: replay and eval see the round before."""
+    folder = tmp_path / "tiny"
+    shutil.copytree(root / "tiny", folder)
+    loop = configuration.build(stored_config(folder))
+    fresh = loop.init()
+    checkpoint.save(folder / "checkpoints", 2, fresh._replace(round=np.int64(2), version=np.int64(9)))
+    name, params = replay.learner(folder, loop, "final")
+    assert name == "learner 1 (final)"
+    assert checkpoint.tree_hash(params) == checkpoint.tree_hash(evaluate.restore(folder).trained)
+    assert checkpoint.tree_hash(params) != checkpoint.tree_hash(fresh.learner.params)
 
 
 def test_one_episode(told, tasks):
