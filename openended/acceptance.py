@@ -1,8 +1,14 @@
 """PowerPlay's correctness demonstration: which tasks are discoveries, and whether a learner forgot.
 
 The loop and `openended.calibrate` drive the same objects; only `Draw`, which runs lifetimes on fresh seeds, differs.
-Order inside a round: `entry` (snapshot, new candidates), learning, `retain` (1 + `repairs` tries at most), and `decide`
-only for a learner that is kept: what is rolled back must not count as accepted. Proofs: docs/acceptance.md.
+Order inside a round:
+
+1. `entry`: evidence that the learner of this moment (the snapshot) fails the new candidates;
+2. learning;
+3. `retain`: whether the changed learner forgot, 1 + `repairs` tries at most;
+4. `decide`: which frontier tasks it solves, only for a learner that is kept: what is rolled back must not count.
+
+docs/acceptance.md has the proofs and the measured error rates, `openended.evidence` the data types.
 """
 
 from __future__ import annotations
@@ -10,69 +16,32 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 
 from openended import statistics
+from openended.evidence import AcceptanceState, Bools, Decision, Draw, Evidence, Retention, reasons, sequence, verdicts
 from openended.statistics import Floats, Ints, Plan, VerdictRule
 
-Bools = npt.NDArray[np.bool_]
 Generator = np.random.Generator
-# (task index [R], lifetimes wanted of each [R]) -> successes in the last episode [R]; fresh seeds at every call.
-Draw = Callable[[Ints, Ints], npt.ArrayLike]
-Judge = Callable[[int, Ints, Ints, Ints], Bools]  # (look, rows, k, n) -> which rows go on
 _MAX_CAP = 4096
-
-
-class AcceptanceState(NamedTuple):
-    """All that acceptance remembers: four int64 arrays of shape [], a pytree of fixed structure for checkpoints."""
-
-    old_tests: Ints  # ticks of the old clock: candidates whose old evidence was sampled
-    new_tests: Ints  # ticks of the new clock: (task, round) trials of the learner
-    accepted: Ints  # discoveries so far, R
-    retention_rounds: Ints  # rounds in which retention was tested, however many tries each took
-
-
-class Evidence(NamedTuple):
-    """One row per task. The bar is log_e >= -log(level); level 1 where nothing is asked (Off)."""
-
-    successes: Ints  # [N]
-    lifetimes: Ints  # [N]
-    log_e: Floats  # [N]
-    level: Floats  # [N]
-    rejects: Bools  # [N] the null is rejected: the claim holds
-
-
-class Decision(NamedTuple):
-    """accept [N], a plain sentence per task, and what they rest on."""
-
-    accept: Bools
-    reason: tuple[str, ...]
-    evidence: Evidence
-
-
-class Retention(NamedTuple):
-    """Verdict on a learner. Indices count from 0 in the archive; successes and lifetimes follow `tested`."""
-
-    passed: bool
-    reason: str
-    sampled: Ints  # [m] what the certificate counts, ascending
-    forgotten: Ints  # tested tasks with the verdict forgotten
-    kept: Ints  # tested tasks with the verdict kept
-    successes: Ints
-    lifetimes: Ints
-    tested: Ints  # the sample and the tasks at risk, ascending, each once
-    allowed: int  # c
 
 
 @dataclass(frozen=True, kw_only=True)
 class AbstractAcceptance(abc.ABC):
     """The course of every acceptance; what is asked for is the subclass's. State is taken and returned.
-    solve, fail, forget: success probabilities in the last episode. chunk: lifetimes between looks. repairs: tries after
-    the first before a learner is rolled back. audit_every: rounds between audits."""
+
+    solve, fail, forget: success probabilities in the last episode from which a task counts as solved, up to which the
+        snapshot fails it, and up to which it is forgotten.
+    chunk: lifetimes between looks.
+    repairs: tries after the first before a learner is rolled back.
+    audit_every: rounds between audits.
+
+    Raises `ValueError` for a value that is not allowed, as do the subclasses.
+    """
 
     solve: float = 0.7
     fail: float = 0.5
@@ -104,13 +73,16 @@ class AbstractAcceptance(abc.ABC):
         evidence = self._test(state, draw, count, new=True)
         accepted = np.asarray(state.accepted + np.count_nonzero(evidence.rejects), np.int64)
         state = state._replace(new_tests=np.asarray(state.new_tests + count, np.int64), accepted=accepted)
-        return state, Decision(evidence.rejects, _reasons(evidence), evidence)
+        return state, Decision(evidence.rejects, reasons(evidence), evidence)
 
     def retain(
         self, state: AcceptanceState, draw: Draw, population: int, at_risk: npt.ArrayLike, attempt: int, key: Generator
     ) -> tuple[AcceptanceState, Retention]:
-        """Whether too much of `population` accepted tasks is forgotten, by a sample drawn anew with `key`. attempt: 0
-        is a round's first try, 1.. follow a repair. at_risk: tested and reported besides, not counted."""
+        """Whether too much of `population` accepted tasks is forgotten, by a sample drawn anew with `key`.
+
+        attempt: 0 is a round's first try, 1.. follow a repair. at_risk: tasks that are tested and reported besides, but
+        not counted, since they were not drawn at random. Raises `ValueError` when either is out of range.
+        """
         if not 0 <= attempt <= self.repairs:
             raise ValueError(f"attempt {attempt}: acceptance.repairs={self.repairs} allows 0 to {self.repairs}")
         extra = np.asarray(at_risk, np.int64).ravel()
@@ -119,16 +91,19 @@ class AbstractAcceptance(abc.ABC):
         state = state._replace(retention_rounds=np.asarray(state.retention_rounds + (attempt == 0), np.int64))
         plan, rule = self.certificate(population, int(state.retention_rounds), attempt)
         sampled = np.sort(key.choice(population, plan.sample, replace=False)).astype(np.int64)
-        return state, _verdicts(draw, rule, sampled, np.union1d(sampled, extra), plan.allowed)
+        return state, verdicts(draw, rule, sampled, np.union1d(sampled, extra), plan.allowed)
 
     def audit(self, draw: Draw, population: int) -> Retention:
         """A verdict for every accepted task."""
         (size, allowed), rule = self.certificate(population, 1, None)
-        return _verdicts(draw, rule, np.arange(size), np.arange(size), allowed)
+        return verdicts(draw, rule, np.arange(size), np.arange(size), allowed)
 
     @abc.abstractmethod
     def certificate(self, population: int, round_: int = 1, attempt: int | None = 0) -> tuple[Plan, VerdictRule]:
-        """Plan and verdict rule of one try in retention round `round_` = 1, 2, ..., or of an audit (attempt None)."""
+        """Plan (how many tasks, how many may be forgotten) and verdict rule of one try.
+
+        round_: 1, 2, ... counts the retention rounds. attempt None: an audit of all `population` tasks.
+        """
 
     @abc.abstractmethod
     def keeps_learner(self, retained: bool, accepted_any: bool) -> bool:
@@ -146,9 +121,13 @@ class AbstractAcceptance(abc.ABC):
 @dataclass(frozen=True, kw_only=True)
 class PowerPlay(AbstractAcceptance):
     """Discoveries at false discovery rate `alpha` over the whole run, retention by certificate.
-    cap: most lifetimes of one verdict. epsilon: share of the archive that may be forgotten; delta: probability of
-    overlooking more, per round or (spending=run) over the run. miss, false_alarm: error rates of a retention verdict.
-    mode=strict: the learner changes only together with an accepted task (Schmidhuber 2011)."""
+
+    mode: `progressive`, or `strict`: the learner changes only together with an accepted task (Schmidhuber 2011).
+    cap: most lifetimes of one verdict.
+    epsilon: share of the archive that may be forgotten.
+    delta: probability of overlooking that more is forgotten, per round or over the run, as `spending` says.
+    miss, false_alarm: error rates of a retention verdict at exactly `forget` and at exactly `solve`.
+    """
 
     alpha: float = 0.05
     mode: str = "progressive"
@@ -172,9 +151,12 @@ class PowerPlay(AbstractAcceptance):
             _require(self, ("cap",), int, lambda v: False, f"{enough}, or a larger miss or false_alarm")
 
     def certificate(self, population: int, round_: int = 1, attempt: int | None = 0) -> tuple[Plan, VerdictRule]:
-        """The first try, which every round pays for, may spend 4/5 of the round's delta, the others share the rest.
+        """See the base class.
+
+        The first try, which every round pays for, may spend 4/5 of the round's delta, the others share the rest.
         Verdicts on a small archive, where a single miss would break delta, are made stricter than `miss`.
-        An audit takes every task, allows floor(epsilon N) forgotten, and bounds the errors of each verdict only."""
+        An audit takes every task, allows floor(epsilon N) forgotten, and bounds the errors of each verdict only.
+        """
         worst = statistics.worst_forgotten(population, self.epsilon)
         if attempt is None:
             return Plan(population, worst - 1), self._rule(self.miss, self.cap)
@@ -210,12 +192,15 @@ class PowerPlay(AbstractAcceptance):
             best = self._log_e(k + (self.cap - n) * rate, self.cap, new)
             return np.asarray(~rejects[rows] & (best + np.log(level[rows]) >= 0.0))
 
-        k, n = _sequence(draw, np.arange(count), self._looks(self.cap), judge)
+        k, n = sequence(draw, np.arange(count), self._looks(self.cap), judge)
         return Evidence(k, n, log_e, level, rejects)
 
     def _looks(self, cap: int) -> tuple[int, ...]:
-        """Lifetimes after which a test is looked at: 1, 2, 3, 4, 6, 8, 12, ... chunks, and cap. Each look costs calls of
-        a program with a fixed number of rows, however few tests are still open: late looks are further apart."""
+        """Lifetimes after which a test is looked at: 1, 2, 3, 4, 6, 8, 12, ... chunks, and cap.
+
+        Each look costs calls of a program with a fixed number of rows, however few tests are still open: late looks are
+        further apart.
+        """
         steps = sorted({2**i * first for i in range(13) for first in (2, 3)} | {1})
         return (*(self.chunk * step for step in steps if self.chunk * step < cap), cap)
 
@@ -232,13 +217,16 @@ class PowerPlay(AbstractAcceptance):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Off(AbstractAcceptance):
-    """Measures one chunk of lifetimes, accepts every candidate, never rolls back. No sample is drawn for retention;
-    tasks at risk and audits are still measured, forgotten meaning a share of successes of at most `forget`."""
+    """Measures one chunk of lifetimes, accepts every candidate, never rolls back.
+
+    No sample is drawn for retention. Tasks at risk and audits are still measured; forgotten then means a share of
+    successes of at most `forget`.
+    """
 
     gated: ClassVar[bool] = False
 
     def certificate(self, population: int, round_: int = 1, attempt: int | None = 0) -> tuple[Plan, VerdictRule]:
-        """No sample, so nothing to fail on; in an audit everything may be forgotten."""
+        """No sample, so nothing to fail on; in an audit, of one chunk for every task, everything may be forgotten."""
         size = population if attempt is None else 0
         lost = np.array([int(self.forget * self.chunk + 1e-9)])
         return Plan(size, size), VerdictRule(np.array([self.chunk]), lost, lost + 1)
@@ -248,47 +236,8 @@ class Off(AbstractAcceptance):
         return True
 
     def _test(self, state: AcceptanceState, draw: Draw, count: int, new: bool) -> Evidence:
-        k, n = _sequence(draw, np.arange(count), (self.chunk,), lambda _, rows, k, n: np.zeros(rows.size, bool))
+        k, n = sequence(draw, np.arange(count), (self.chunk,), lambda _, rows, k, n: np.zeros(rows.size, bool))
         return Evidence(k, n, self._log_e(k, n, new), np.ones(count), np.ones(count, bool))
-
-
-def _sequence(draw: Draw, tasks: Ints, looks: npt.ArrayLike, judge: Judge) -> tuple[Ints, Ints]:
-    """Runs every task [R] from look to look while judge(look, rows, k, n) says True of its row; k and n [R]."""
-    k, n, rows = np.zeros(tasks.size, np.int64), np.zeros(tasks.size, np.int64), np.arange(tasks.size)
-    for i, size in enumerate(np.diff(np.asarray(looks, np.int64), prepend=0)):
-        if rows.size == 0:
-            break
-        got = np.asarray(draw(tasks[rows], np.full(rows.size, size, np.int64)))
-        if got.shape != rows.shape or not np.all((got >= 0) & (got <= size)):
-            raise ValueError(f"draw must return from 0 to {size} successes for each of {rows.size} tasks")
-        k[rows] += got.astype(np.int64)
-        n[rows] += size
-        rows = rows[judge(i, rows, k[rows], n[rows])]
-    return k, n
-
-
-def _verdicts(draw: Draw, rule: VerdictRule, sampled: Ints, tested: Ints, allowed: int) -> Retention:
-    """Sequential verdicts on all of `tested`, of which those of `sampled` count."""
-    kept = np.zeros(tested.size, bool)
-
-    def judge(i: int, rows: Ints, k: Ints, n: Ints) -> Bools:
-        kept[rows] = k >= rule.kept_at[i]
-        return np.asarray((k < rule.kept_at[i]) & (k > rule.forgotten_at[i]))
-
-    k, n = _sequence(draw, tested, rule.looks, judge)
-    lost = int(np.isin(sampled, tested[~kept]).sum())
-    word = ("certified" if lost <= allowed else "not certified") if sampled.size else "nothing to certify"
-    reason = f"{word}: {lost} of {sampled.size} sampled tasks forgotten, at most {allowed} allowed"
-    return Retention(lost <= allowed, reason, sampled, tested[~kept], tested[kept], k, n, tested, allowed)
-
-
-def _reasons(evidence: Evidence) -> tuple[str, ...]:
-    k, n, log_e, level, rejects = evidence
-    words = np.where(rejects, np.where(level < 1.0, "accepted", "accepted without a test"), "not accepted")
-    return tuple(
-        f"{word}: solved in {a} of {b} lifetimes, log evidence {e:.1f} of {bar:.1f} needed"
-        for word, a, b, e, bar in zip(words, k, n, log_e, np.log(1.0 / level), strict=True)
-    )
 
 
 def _require(part: object, names: tuple[str, ...], kind: type, fine: Callable[[Any], bool], allowed: str) -> None:

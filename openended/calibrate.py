@@ -23,7 +23,8 @@ import numpy.typing as npt
 from scipy import special
 
 from openended import statistics
-from openended.acceptance import AcceptanceState, Draw, Evidence, PowerPlay
+from openended.acceptance import PowerPlay
+from openended.evidence import AcceptanceState, Draw, Evidence
 from openended.statistics import Floats, Ints
 
 ROUNDS, CANDIDATES, EARNED, MEASURED = 20, 16, 20, 20_000

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from openended import tasks
-from openended.acceptance import AcceptanceState, Retention
+from openended.evidence import AcceptanceState, Retention
 from openended.generators.base import Proposal
 from openended.journal import Journal, NewTask
 from openended.learners.base import LearnerState

@@ -11,7 +11,8 @@ from envs import interface, validity
 from envs.base import ACTIONS, OBSERVATION, AbstractFamily
 from openended import repertoire as rep
 from openended import tasks, trees
-from openended.acceptance import AbstractAcceptance, Retention
+from openended.acceptance import AbstractAcceptance
+from openended.evidence import Retention
 from openended.generators.base import AbstractGenerator, Proposal
 from openended.journal import Journal
 from openended.learners.base import AbstractLearner

@@ -13,7 +13,8 @@ import yaml
 from scipy import stats
 
 from openended import calibrate, statistics
-from openended.acceptance import AbstractAcceptance, AcceptanceState, Draw, Off, PowerPlay
+from openended.acceptance import AbstractAcceptance, Off, PowerPlay
+from openended.evidence import AcceptanceState, Draw
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "acceptance"
 SAME = pytest.mark.parametrize("rule", [PowerPlay(), Off()], ids=["powerplay", "off"])

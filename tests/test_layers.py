@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OPENENDED = {
     **dict.fromkeys([".", "types", "trees"], 0),
     **dict.fromkeys(["tasks", "returns", "statistics"], 1),
-    **dict.fromkeys(["rollouts", "repertoire", "networks", "ppo"], 2),
+    **dict.fromkeys(["rollouts", "repertoire", "networks", "ppo", "evidence"], 2),
     **dict.fromkeys(["generators", "learners", "objectives", "acceptance"], 3),
     **dict.fromkeys(["loop", "programs", "journal", "ledger"], 4),
     **dict.fromkeys(
