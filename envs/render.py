@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from envs.spec import sentence
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -49,7 +51,7 @@ def contact_sheet(replay: Replay) -> Figure:
     shown = episodes if len(episodes) == 1 else [episodes[0], episodes[-1]]
     box = bounds(replay)
     aspect = (box[3] - box[1]) / (box[2] - box[0])
-    title = textwrap.wrap(f"{replay['description'][0].upper()}{replay['description'][1:]}.", 165)
+    title = textwrap.wrap(sentence(replay["description"]), 165)
     heights = 0.24 * len(title) + 0.2, len(shown) * (1.6 * aspect + 0.5)
     figure = Figure(figsize=(1.6 * COLUMNS + 0.4, sum(heights)), dpi=110, facecolor="white")
     figure.suptitle("\n".join(title), fontsize=10, x=0.012, y=1 - 0.1 / sum(heights), ha="left", va="top")

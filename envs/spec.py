@@ -115,6 +115,11 @@ def validate(specs: Sequence[ParamSpec], vector) -> np.ndarray:
     return array
 
 
+def sentence(description: str) -> str:
+    """A description of a task, as families and runs write it, as a whole sentence: capital and full stop."""
+    return f"{description[:1].upper()}{description[1:]}."
+
+
 def table(specs: Sequence[ParamSpec]) -> list[dict[str, object]]:
     """Rows for people and JSON: name, part, low, high, unit, scale, meaning."""
     return [spec._asdict() for spec in specs]

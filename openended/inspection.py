@@ -6,6 +6,7 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
+from envs.spec import sentence, table
 from openended.archive import Archive, EvaluationRow, ParentRow, TaskDetail
 from openended.exporting import emit, parameters, stored_family
 from openended.locate import find_run, find_task, listed
@@ -61,7 +62,6 @@ def show(options: argparse.Namespace) -> int:
 
 def family(options: argparse.Namespace) -> int:
     """`openended family [NAME]`."""
-    from envs.spec import table
     from openended import configuration
 
     names = sorted(path.stem for path in (configuration.folder() / "family").glob("*.yaml"))
@@ -97,7 +97,7 @@ def _page(facts: dict[str, Any], detail: TaskDetail) -> list[str]:
     against = "" if facts["learner_version"] is None else f", when the learner was version {facts['learner_version']}"
     lines = [
         f"{facts['id']}  {facts['status']} {facts['kind']}{', forgotten' if facts['forgotten'] else ''}",
-        f"{facts['description'][0].upper()}{facts['description'][1:]}.",
+        sentence(facts["description"]),
         f"Goal: {goal_in_words(facts['goal'])}.",
         f"Proposed in round {facts['round']}{against}{bits}.",
         "",

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.base import ACTIONS, AbstractFamily, Model
+from envs.spec import sentence
 from openended import checkpoint, configuration, recording, rollouts
 from openended.archive import Archive
 from openended.exporting import emit, load_task, write
@@ -205,7 +206,7 @@ def _files(replay: dict[str, Any], options: argparse.Namespace) -> None:
 def _lines(replay: dict[str, Any], options: argparse.Namespace) -> list[str]:
     lines = [
         replay["task"],
-        f"{replay['description'][0].upper()}{replay['description'][1:]}.",
+        sentence(replay["description"]),
         f"{replay['learner'].capitalize()}:",
     ]
     for episode in replay["episodes"]:

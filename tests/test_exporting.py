@@ -12,7 +12,7 @@ import pytest
 
 from envs.navigator import Navigator
 from envs.probe import Probe
-from envs.spec import decode
+from envs.spec import decode, sentence
 from openended import cli, exporting
 from openended.archive import Archive
 from openended.locate import CommandError
@@ -78,7 +78,7 @@ def test_show_tells_everything(told, tasks):
     assert facts["has_witness"] and [event["kind"] for event in facts["events"]]
     text = told("archive", "show", "tiny", task.id)
     assert all(name in text for name in values) and "-0.03 to 0.03" in text
-    assert task.description.lower() in text.lower()
+    assert text.splitlines()[1] == sentence(task.description)
     assert all(event["reason"] in text for event in facts["events"])
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from envs import render
 from envs.base import ACTIONS, OBSERVATION
 from envs.probe import Probe
+from envs.spec import sentence
 from openended import checkpoint, cli, configuration, evaluate, replay, rollouts
 from openended.archive import Archive
 from openended.locate import stored_config
@@ -138,6 +139,7 @@ def test_text_and_files(told, tasks, tmp_path):
     text = told(tasks[0].id)
     assert [line.split(":")[0] for line in text.splitlines()[3:6]] == [f"  episode {i}" for i in (1, 2, 3)]
     assert "--gif FILE" in text and tasks[0].id in text
+    assert text.splitlines()[1] == sentence(tasks[0].description)
     frames, sheet, film = tmp_path / "frames.json", tmp_path / "sheet.png", tmp_path / "film.gif"
     told(tasks[0].id, "--out", str(frames), "--png", str(sheet), "--gif", str(film))
     assert json.loads(frames.read_text()) == json.loads(told(tasks[0].id, "--json"))

@@ -7,7 +7,7 @@ from envs.interface import redirect
 from envs.navigator import Navigator
 from envs.probe import Probe
 from envs.reacher import Reacher
-from envs.spec import ParamSpec, decode, encode, validate
+from envs.spec import ParamSpec, decode, encode, sentence, validate
 from openended.tasks import snap
 
 SPECS = (
@@ -78,3 +78,8 @@ def test_redirecting_changes_motor_directions_and_nothing_else():
     signs = np.stack([[float(decode(specs, row)[name]) for name in sorted(changed)] for row in new[:64]])
     assert len(np.unique(signs, axis=0)) == 8
     assert np.array_equal(snap(specs, new), new)
+
+
+def test_a_description_as_a_sentence():
+    assert sentence("a point at 0.5 m, in \u00d6rebro") == "A point at 0.5 m, in \u00d6rebro."
+    assert sentence("") == "."
