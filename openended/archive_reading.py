@@ -95,6 +95,12 @@ class Reading:
             evaluations = self._evaluations("task = ?", [id])
             return TaskDetail(found[0], parents, children, self._events("task = ?", [id]), evaluations)
 
+    def ids(self, beginning: str) -> list[str]:
+        """Ids of the tasks whose id begins so, in the order of their proposal; reads no other task."""
+        wanted = beginning.encode(errors="replace").decode()  # SQLite refuses what is not text; no id holds it
+        sql = "SELECT id FROM task WHERE id >= :wanted AND id < :wanted || char(1114111) ORDER BY rowid"
+        return [row[0] for row in self._rows(sql, {"wanted": wanted})]
+
     def events(self, kind: str | None = None) -> list[EventRow]:
         """All events in order, or those of one kind."""
         return self._events() if kind is None else self._events("kind = ?", [kind])

@@ -33,13 +33,14 @@ def find_run(name: str, root: str | Path = "runs") -> Path:
 
 def find_task(archive: Reading, name: str) -> TaskRow:
     """The task whose id is ``name``, or the only one whose id begins with it; `ArchiveError` otherwise."""
-    found = [task for task in archive.tasks() if task.id.startswith(name)]
-    exact = [task for task in found if task.id == name]
-    if len(exact or found) == 1:
-        return (exact or found)[0]
+    found = archive.ids(name)
+    if name in found:
+        found = [name]
     if not found:
         raise ArchiveError(f"There is no task '{name}' in '{archive.path}'; `openended archive list` shows their ids.")
-    raise ArchiveError(f"'{name}' is the beginning of {len(found)} task ids: {listed([t.id for t in found])}; give more of it.")
+    if len(found) > 1:
+        raise ArchiveError(f"'{name}' is the beginning of {len(found)} task ids: {listed(found)}; give more of it.")
+    return archive.task(found[0]).task
 
 
 def stored_config(folder: Path) -> DictConfig:

@@ -14,6 +14,7 @@ import time
 import numpy as np
 import pytest
 
+from openended import archive_reading
 from openended.archive import (
     TABLES,
     Archive,
@@ -24,6 +25,7 @@ from openended.archive import (
     RoundRecord,
     TaskRow,
 )
+from openended.locate import find_task
 
 
 def task(id: str, round: int, status: str = "frontier", **more) -> TaskRow:
@@ -93,6 +95,26 @@ def test_reads_what_was_written(path):
         assert math.isnan(archive.metrics("heldout_last")[0][1])
         with pytest.raises(ArchiveError, match="no task 'nobody'"):
             archive.task("nobody")
+
+
+def test_a_task_is_found_by_its_beginning_without_reading_the_others(tmp_path, monkeypatch):
+    """10,000 tasks: ids in the order of proposal, one row read; what SQL could take for a pattern is none."""
+    names = [f"walker-{i:05}" for i in reversed(range(9_997))] + ["odd_%-1", "odd-1", "odd-11", "ö-1"]
+    with Archive(tmp_path / "archive.db") as archive:
+        events = [EventRow(name, "frontier", "") for name in names]
+        archive.commit_round(RoundRecord(0, tasks=[task(name, 0) for name in names], events=events))
+        read, make = [], archive_reading._task
+        monkeypatch.setattr(archive_reading, "_task", lambda row: read.append(row[0]) or make(row))
+        assert [find_task(archive, name).id for name in ("walker-04711", "odd-1")] == ["walker-04711", "odd-1"]
+        assert find_task(archive, "odd_").id == "odd_%-1" and find_task(archive, "ö").id == "ö-1"
+        assert len(read) == 4
+        assert archive.ids("walker-0471") == [f"walker-0471{i}" for i in range(9, -1, -1)]
+        assert archive.ids("") == names
+        with pytest.raises(ArchiveError, match="'walker' is the beginning of 9997 task ids: walker-09996, "):
+            find_task(archive, "walker")
+        for absent in ("Walker", "%", "odd__", "a" * 5000, "\udcff"):
+            with pytest.raises(ArchiveError, match="There is no task"):
+                find_task(archive, absent)
 
 
 def test_acceptance_order_is_not_proposal_order(path):
