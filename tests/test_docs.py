@@ -30,6 +30,15 @@ def test_every_key_of_a_run_is_in_it(overrides):
     assert not missing
 
 
+@pytest.mark.parametrize(
+    "path", sorted(configuration.folder().rglob("*.yaml")), ids=lambda path: f"{path.parent.name}-{path.stem}"
+)
+def test_every_key_has_a_meaning(path):
+    """An experiment only chooses values; what its keys mean stands where they are defined."""
+    if path.parent.name != "experiment":
+        assert not [key.name for key in docs.read(path, path.parent.name).keys if not key.comment]
+
+
 def test_what_is_read_from_a_file(tmp_path):
     path = tmp_path / "fast.yaml"
     path.write_text(
