@@ -7,6 +7,8 @@ A module that is in none of the tables below fails: put it where it belongs.
 import ast
 import re
 import subprocess
+import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -57,6 +59,8 @@ MAX_FUNCTION, P90_FUNCTION, MAX_PARAMETERS, MAX_FILE = 60, 45, 8, 300
 
 # Written in pieces, since this file is tracked too.
 FORBIDDEN = ["/" + "work/", "pypi" + ".org", "python" + "hosted.org", "registry" + ".npmjs.org"]
+# Names of packages that are not those of what they import as.
+DISTRIBUTIONS = {"PIL": "pillow", "hydra": "hydra-core", "orbax": "orbax-checkpoint", "yaml": "pyyaml"}
 IS_LOCK = re.compile(r"(^|/)(requirements/.*\.txt|package-lock\.json|uv\.lock)$")
 ADDRESS = re.compile(r"[a-z+]+://|--(extra-)?index-url|--find-links|\b\d{1,3}(\.\d{1,3}){3}:\d+|\s@\s")
 
@@ -237,6 +241,17 @@ def test_locks_hold_hashes_and_no_address() -> None:
         if name.startswith("requirements/"):
             pinned = re.findall(r"^\S+==\S+(.*)\n(.*)", content, flags=re.MULTILINE)
             assert pinned and all("--hash=sha256:" in after for _, after in pinned), f"{name}: a pin without a hash"
+
+
+def test_what_is_imported_is_a_dependency_and_locked() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = {re.split(r"[<>=]", entry)[0].lower() for entry in project["dependencies"]}
+    roots = {other.split(".")[0] for name in modules() for other in imports(name)}
+    foreign = roots - set(sys.stdlib_module_names) - {"openended", "envs"}
+    assert {DISTRIBUTIONS.get(root, root).lower() for root in foreign} <= named
+    for lock in ("py311", "py312"):
+        content = (ROOT / "requirements" / f"{lock}.txt").read_text(encoding="utf-8")
+        assert named <= set(re.findall(r"^(\S+)==", content, flags=re.MULTILINE))
 
 
 def test_runs_are_not_in_the_repository() -> None:
