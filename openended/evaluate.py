@@ -7,6 +7,7 @@ birth); ``random`` (uniform actions). Trained, wiped and untrained live the same
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from jax.sharding import PartitionSpec
 from envs import holdout, validity
 from envs.base import AbstractFamily
 from envs.holdout import HeldOut
+from envs.spec import sentence
 from openended import configuration, recording, statistics, trees, wording
 from openended.archive import Archive
 from openended.archive_rows import TaskRow
@@ -62,7 +64,11 @@ def run(options: argparse.Namespace) -> int:
         kept = remembered(subject.loop.programs, subject.trained, skills, rule, key)
         emit(kept, options.json, wording.archive_lines(kept, about))
         return 0
-    suite = held_out(options.suite, subject.loop.families)
+    suite, missing = held_out(options.suite, subject.loop.families)
+    if not suite:
+        raise CommandError(sentence(missing))
+    if missing:
+        print(f"Not measured: {missing}.", file=sys.stderr)
     success = measure(subject, suite, options.lifetimes, key)
     found = report(options.suite, suite, success, np.random.default_rng(options.seed))
     for row, task in zip(found["per_task"], suite, strict=True):
@@ -84,16 +90,19 @@ def restore(folder: Path) -> Subject:
     return Subject(loop, int(state.round), state.learner.params, fresh.learner.params)
 
 
-def held_out(suite: str, families: Mapping[str, AbstractFamily]) -> list[HeldOut]:
-    """The suite's tasks for these families, in their order; a CommandError when it has none or is not the frozen one."""
+def held_out(suite: str, families: Mapping[str, AbstractFamily]) -> tuple[list[HeldOut], str]:
+    """The suite's tasks for these families, in their order, and in words which of them it has none for, '' if it has for all.
+
+    Raises:
+        CommandError: there is no such suite, or it is not the frozen one.
+    """
     try:
         tasks = holdout.tasks(suite, families)
     except holdout.HoldoutError as error:
         raise CommandError(str(error)) from error
-    if not tasks:
-        known = ", ".join(family.name for family in holdout.FAMILIES)
-        raise CommandError(f"The suite '{suite}' has no tasks for {', '.join(families)}; it has some for {known}.")
-    return tasks
+    missing = [name for name in families if name not in {task.family for task in tasks}]
+    known = ", ".join(family.name for family in holdout.FAMILIES)
+    return tasks, f"the suite '{suite}' has no tasks for {', '.join(missing)}; it has some for {known}" if missing else ""
 
 
 def measure(subject: Subject, suite: Sequence[HeldOut], lifetimes: int, key: jax.Array) -> dict[str, Success]:

@@ -8,11 +8,11 @@ from pathlib import Path
 import jax
 from omegaconf import DictConfig
 
-from envs import holdout
 from openended import closing, configuration, evaluate, recording
 from openended.archive import Archive
 from openended.configuration import ConfigurationError
 from openended.ledger import LoopState
+from openended.locate import CommandError
 from openended.loop import Loop
 from openended.metrics import MetricsWriter
 from openended.runfolder import Interrupts, RunFolder, differences, read_config
@@ -39,7 +39,10 @@ def train(config: DictConfig) -> int:
             _claim(folder, stored)
             for sentence in folder.record_environment():
                 progress.note(f"Not bit for bit the same as before: {sentence}")
-            session = Session(folder, loop, progress, stop, Heldout(config, loop))
+            heldout = Heldout(config, loop)
+            if heldout.missing:
+                progress.note(f"Not measured: {heldout.missing}.")
+            session = Session(folder, loop, progress, stop, heldout)
             finished = session.run(config.run.rounds, config.run.steps)
             return DONE if finished else INTERRUPTED
 
@@ -49,9 +52,9 @@ class Heldout:
 
     def __init__(self, config: DictConfig, loop: Loop):
         self.loop, self.every, self.lifetimes = loop, config.heldout.every, config.heldout.lifetimes
-        try:
-            self.suite = holdout.tasks(config.heldout.suite, loop.families) if self.every else []
-        except holdout.HoldoutError as error:
+        try:  # missing: in words, the families that cannot be measured
+            self.suite, self.missing = evaluate.held_out(config.heldout.suite, loop.families) if self.every else ([], "")
+        except CommandError as error:
             raise ConfigurationError(f"heldout.suite cannot be used: {error}") from error
 
     def measure(self, state: LoopState) -> dict[str, float]:

@@ -12,7 +12,7 @@ import pytest
 from envs.holdout import HeldOut
 from envs.probe import Probe
 from envs.spec import encode
-from openended import checkpoint, cli, configuration, evaluate
+from openended import checkpoint, cli, evaluate
 from openended.archive_rows import TaskRow
 from openended.checkpoint import CheckpointError
 from openended.locate import CommandError, UsageError
@@ -230,7 +230,7 @@ def test_the_command_prints_one_json_value(trained, capsys):
 def test_learners_live_the_same_lifetimes(trained):
     """A wiped learner begins like the trained one, the untrained one differs; shapes are [tasks, lifetimes, episodes]."""
     subject = evaluate.restore(trained / "tiny")
-    suite = evaluate.held_out("handmade-v1", subject.loop.families)
+    suite, _ = evaluate.held_out("handmade-v1", subject.loop.families)
     before = dict(subject.loop.programs.steps)
     success = evaluate.measure(subject, suite, 16, jax.random.key(3))
     assert {learner: outcome.shape for learner, outcome in success.items()} == dict.fromkeys(evaluate.LEARNERS, (7, 16, 3))
@@ -281,8 +281,33 @@ def test_what_cannot_be_evaluated_is_one_sentence(trained, tmp_path):
         evaluate.run(options(tmp_path))
 
 
+UNTOLD = "the suite 'handmade-v1' has no tasks for other; it has some for navigator, reacher, probe"
+
+
 def test_a_family_without_a_table_is_named():
-    family = configuration.build(configuration.read(["experiment=probe"])).families["probe"]
-    family.name = "other"
-    with pytest.raises(CommandError, match="has no tasks for other; it has some for navigator, reacher, probe"):
-        evaluate.held_out("handmade-v1", {"other": family})
+    probe, other = Probe(), Probe()
+    other.name = "other"
+    tasks, missing = evaluate.held_out("handmade-v1", {"other": other, "probe": probe})
+    assert {task.family for task in tasks} == {"probe"} and missing == UNTOLD
+    assert evaluate.held_out("handmade-v1", {"probe": probe})[1] == ""
+    assert evaluate.held_out("handmade-v1", {"other": other}) == ([], UNTOLD)
+
+
+def test_eval_says_which_family_it_does_not_measure(trained, monkeypatch, capsys):
+    whole = evaluate.held_out("handmade-v1", {"probe": Probe()})[0]
+    monkeypatch.setattr(evaluate, "held_out", lambda suite, families: (whole, UNTOLD))
+    assert evaluate.run(options(trained)) == 0
+    told = capsys.readouterr()
+    assert told.err == f"Not measured: {UNTOLD}.\n" and json.loads(told.out)["tasks"] == len(whole)
+    monkeypatch.setattr(evaluate, "held_out", lambda suite, families: ([], UNTOLD))
+    with pytest.raises(CommandError, match=f"^The{UNTOLD[3:]}.$"):
+        evaluate.run(options(trained))
+
+
+def test_train_says_which_family_it_does_not_measure(tmp_path, monkeypatch, capsys):
+    train = ["train", "experiment=probe", f"run.root={tmp_path}", "run.rounds=0"]
+    monkeypatch.setattr(evaluate, "held_out", lambda suite, families: ([], UNTOLD))
+    assert cli.main([*train, "run.name=told"]) == 0
+    assert f"\nNot measured: {UNTOLD}.\n" in capsys.readouterr().out
+    assert cli.main([*train, "run.name=never", "heldout.every=0"]) == 0
+    assert "Not measured" not in capsys.readouterr().out
