@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -32,7 +32,8 @@ class Settings(NamedTuple):
     capacity: int = 4096  # tasks per family that the loop can know
     stay: int = 20  # rounds a task may stay in the frontier
     pool: int = 2048  # valid tasks per family that are learned from without being in the frontier, the newest
-    frontier_share: float = 0.2
+    frontier: int = 192  # most tasks per family in the frontier; the least solved leave
+    frontier_share: float = 0.25
     replay_share: float = 0.15  # of accepted tasks; the rest is the pool
     gate_lifetimes: int = 4  # lifetimes of learning before acceptance is tried
     gate: float = 0.85  # success while learning from which acceptance is tried
@@ -178,13 +179,18 @@ class Ledger:
         }
 
 
-def mixture(book: Repertoire, frontier: float, replay: float) -> tuple[np.ndarray, np.ndarray]:
+def mixture(
+    book: Repertoire, frontier: float, replay: float, urgency: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
     """Rows i64[N] to learn from and their probabilities: these shares of frontier and accepted tasks, the rest of the pool.
 
-    Accepted tasks are replayed the more the less they were solved of late: 0.2 + failure rate, in proportion.
+    In the pool the objective decides (``urgency`` of the success probability), in the frontier all are alike. Accepted tasks
+    are replayed the more the less they were solved of late: 0.2 + failure rate, in proportion.
     """
     pools = [(book.rows(FRONTIER), frontier), (book.rows(ACCEPTED), replay), (book.rows(SEEN), 1.0 - frontier - replay)]
-    urgency = np.where(book.status == ACCEPTED, 1.2 - book.success, np.float32(1.0))
+    urgency = np.select(
+        [book.status == ACCEPTED, book.status == SEEN], [1.2 - book.success, urgency(book.success)], np.float32(1.0)
+    )
     weight = np.concatenate([share * urgency[rows] / max(urgency[rows].sum(), 1e-9) for rows, share in pools]).astype(
         np.float64
     )

@@ -21,6 +21,8 @@ from openended.objectives.base import AbstractObjective, Known
 from openended.programs import PURPOSES, Programs
 from openended.repertoire import ACCEPTED, EMPTY, FRONTIER, SEEN
 
+PRIOR = 2.0  # lifetimes that a task's earlier estimate of success counts for against those of this round
+
 
 class Loop:
     """Concrete parts, given once; every method takes the state and returns it."""
@@ -198,7 +200,7 @@ class Round(Ledger):
         settings, batch, source = self.loop.settings, {}, {}
         for name in self.loop.families:
             book = self.state.repertoire[name]
-            rows, weight = mixture(book, frontier, replay)
+            rows, weight = mixture(book, frontier, replay, self.loop.objective.urgency)
             source[name] = self.rng.choice(rows, (settings.updates, settings.rows), p=weight)
             batch[name] = book.vector[source[name]]
             # A pool of few tasks would be learned by heart, motor directions and all; drawn anew they must be found out.
@@ -209,7 +211,7 @@ class Round(Ledger):
         )
         self.state = self.state._replace(learner=learner, model=model, version=self.state.version + 1)
         self.journal.metrics |= metrics
-        late = settings.updates // 2
+        late = settings.updates // 4  # the learner that is tested is the last one; the first updates say little about it
         for name, report in reports.items():
             place, won = source[name][late:].ravel(), report.success[late:, :, -1].ravel()
             wins, tries = (np.bincount(place, w, minlength=settings.capacity) for w in (won, np.ones(place.size)))
@@ -265,16 +267,20 @@ class Round(Ledger):
             generator=self.state.generator | {name: generator},
         )
         seen = np.flatnonzero(tries > 0)
-        after = (wins[seen] / tries[seen]).astype(np.float32)
+        after = ((wins[seen] + PRIOR * book.success[seen]) / (tries[seen] + PRIOR)).astype(np.float32)
         self._keep(name, book.change(seen, success=after, progress=after - book.success[seen]))
 
     def _retire(self, name: str) -> None:
-        book = self.state.repertoire[name]
+        """What stayed too long, and the least solved of a full frontier, go back to the pool; a full pool drops the oldest."""
+        settings, book = self.loop.settings, self.state.repertoire[name]
         rows = book.rows(FRONTIER)
-        stale = rows[book.entered[rows] <= self.number - self.loop.settings.stay]
-        for row in stale:
-            reason = f"not solved within {self.loop.settings.stay} rounds in the frontier"
-            self.journal.status(self._id(name, book.vector[row]), "rejected", reason)
+        stale = book.entered[rows] <= self.number - settings.stay
+        young = rows[~stale]
+        crowded = young[np.argsort(book.success[young], kind="stable")][: max(0, young.size - settings.frontier)]
+        reasons = (f"not solved within {settings.stay} rounds in the frontier", "the least solved of a full frontier")
+        for leaving, reason in zip((rows[stale], crowded), reasons, strict=True):
+            for row in leaving:
+                self.journal.status(self._id(name, book.vector[row]), "rejected", reason)
+            book = book.change(leaving, status=SEEN)
         pool = book.oldest(SEEN)
-        surplus = pool[: max(0, pool.size - self.loop.settings.pool)]
-        self._keep(name, book.change(np.concatenate([stale, surplus]), status=EMPTY))
+        self._keep(name, book.change(pool[: max(0, pool.size - settings.pool)], status=EMPTY))

@@ -34,13 +34,12 @@ class Batch(NamedTuple):
     live: jax.Array  # f32, 1 where the step was running
 
 
-def prepare(policy: Policy, params: Params, rollout: Rollout, reward: jax.Array, settings: Settings) -> Batch:
+def prepare(rollout: Rollout, reward: jax.Array, settings: Settings) -> Batch:
     """Advantages normalised over the whole batch, and value targets."""
-    value = jax.vmap(policy.sequence, in_axes=(None, 0))(params, rollout.percept).value
     estimate = jax.vmap(returns.advantages, in_axes=(0, 0, 0, None, None))
-    advantage = estimate(reward, value, rollout.running, settings.discount, settings.decay)
+    advantage = estimate(reward, rollout.value, rollout.running, settings.discount, settings.decay)
     live = rollout.running.astype(jnp.float32)
-    return Batch(rollout, returns.normalise(advantage, live, trees.mean), advantage + value, live)
+    return Batch(rollout, returns.normalise(advantage, live, trees.mean), advantage + rollout.value, live)
 
 
 def loss(params: Params, policy: Policy, batch: Batch, settings: Settings) -> tuple[jax.Array, dict[str, jax.Array]]:

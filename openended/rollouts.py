@@ -54,6 +54,7 @@ def lifetime(
                 percept,
                 action,
                 log_prob,
+                output.value,
                 following.reward,
                 following.running,
                 following.success,
@@ -68,12 +69,13 @@ def lifetime(
         return carry, record
 
     _, record = jax.lax.scan(episode, birth, jax.random.split(key, episodes))
-    success, broken = record[5][:, -1], jnp.any(record[6])
-    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), record[:5])
-    percept, action, log_prob, reward, running = flat
+    *by_step, success, broken = record
+    success, broken = success[:, -1], jnp.any(broken)
+    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), by_step)
+    percept, action, log_prob, value, reward, running = flat
     running = running & ~broken  # a lifetime that broke teaches nothing
     masks = jnp.broadcast_to(mask, action.shape)
-    return Rollout(percept, action, log_prob, reward, running, masks, success & ~broken, broken)
+    return Rollout(percept, action, log_prob, value, reward, running, masks, success & ~broken, broken)
 
 
 def lifetimes(

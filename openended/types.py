@@ -33,6 +33,7 @@ class Rollout(NamedTuple):
     percept: Percept
     action: jax.Array  # f32[..., T, A]
     log_prob: jax.Array  # f32[..., T] of the behaviour policy
+    value: jax.Array  # f32[..., T] what the behaviour policy expected
     reward: jax.Array  # f32[..., T] extrinsic
     running: jax.Array  # bool[..., T] within the time limit and not broken
     mask: jax.Array  # f32[..., T, A] 1 where an action drives a motor

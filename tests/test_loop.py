@@ -1,6 +1,7 @@
 """One round on the physics-free family: fixed point, determinism, evidence behind every acceptance, no recompilation."""
 
 import collections
+import copy
 import functools
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 
 from openended import checkpoint, configuration
 from openended.ledger import mixture
+from openended.objectives.off import Off
 from openended.repertoire import ACCEPTED, EMPTY, FRONTIER, SEEN, empty
 
 
@@ -98,10 +100,30 @@ def test_steps_add_up():
 def test_a_mixture_has_its_shares():
     book = empty(16, 3)
     book = book.change(np.arange(6), status=np.array([FRONTIER, FRONTIER, ACCEPTED, SEEN, SEEN, SEEN], np.int32))
-    rows, weight = mixture(book, frontier=0.2, replay=0.1)
+    rows, weight = mixture(book, 0.2, 0.1, loop().objective.urgency)
     share = {status: float(weight[book.status[rows] == status].sum()) for status in (FRONTIER, ACCEPTED, SEEN, EMPTY)}
     assert share == pytest.approx({FRONTIER: 0.2, ACCEPTED: 0.1, SEEN: 0.7, EMPTY: 0.0})
-    assert mixture(empty(16, 3), 0.2, 0.1)[1].tolist() == [1.0]
+    assert mixture(empty(16, 3), 0.2, 0.1, loop().objective.urgency)[1].tolist() == [1.0]
+
+
+def test_the_objective_decides_how_often_a_task_of_the_pool_is_learned_from():
+    success = np.array([0.0, 0.5, 1.0], np.float32)
+    book = empty(3, 1).change(np.arange(3), status=SEEN, success=success)
+    assert mixture(book, 0.2, 0.1, loop().objective.urgency)[1] == pytest.approx([1 / 8, 6 / 8, 1 / 8])
+    assert mixture(book, 0.2, 0.1, Off().urgency)[1] == pytest.approx([1 / 3, 1 / 3, 1 / 3])
+
+
+def test_a_full_frontier_gives_the_least_solved_back_to_the_pool():
+    states, _ = history()
+    narrow = copy.copy(loop())  # the same compiled programs
+    narrow.settings = narrow.settings._replace(frontier=4)
+    state, journal = narrow.round(states[-1])
+    book, before = state.repertoire["probe"], states[-1].repertoire["probe"]
+    assert before.rows(FRONTIER).size > 4 == book.rows(FRONTIER).size
+    left = [task for task, kind, reason in journal.events if reason == "the least solved of a full frontier"]
+    assert left and all(journal.statuses[task] == "rejected" for task in left)
+    back = [row for row in before.rows(FRONTIER) if book.status[row] == SEEN]
+    assert back and book.success[back].max() <= book.success[book.rows(FRONTIER)].min()
 
 
 def test_a_full_repertoire_gives_up_the_oldest_of_its_pool():

@@ -55,7 +55,7 @@ class RL2(AbstractLearner):
         """Roll out whole lifetimes, then PPO."""
         sample_key, order_key = jax.random.split(key)
         rollout = sample(state.params, tasks, sample_key)
-        batch = ppo.prepare(self.policy, state.params, rollout, self.reward(rollout, intrinsic), self.settings)
+        batch = ppo.prepare(rollout, self.reward(rollout, intrinsic), self.settings)
         start = (state.params, state.optimiser)
         (params, optimiser), metrics = ppo.improve(self.policy, self.optimiser, self.settings, start, batch, order_key)
         return LearnerState(params, optimiser, state.updates + 1), rollout, report(rollout, metrics)

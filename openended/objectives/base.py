@@ -34,6 +34,10 @@ class AbstractObjective(abc.ABC):
     def predict(self, ranker: np.ndarray, known: Known, rng: np.random.Generator) -> np.ndarray:
         """Rank value f[N], higher is learned first."""
 
+    def urgency(self, success: np.ndarray) -> np.ndarray:
+        """How often a known task is learned from, f[N] in proportion, by its success probability. Here: all alike."""
+        return np.ones(success.shape)
+
     def score(self, before: np.ndarray, after: np.ndarray, cost: np.ndarray) -> np.ndarray:
         """Realised, signed progress per cost f[N]: change of the success probability."""
         return (after - before) / np.maximum(cost, 1e-3)
@@ -62,3 +66,8 @@ def learnability(known: Known) -> np.ndarray:
     """
     p = (known.successes + 1.0) / (known.lifetimes + 2.0)
     return p * (1.0 - p)
+
+
+def halfway_first(success: np.ndarray) -> np.ndarray:
+    """p (1 - p) + 0.05: tasks between solved and hopeless the most, none never."""
+    return success * (1.0 - success) + 0.05

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from openended.objectives.base import AbstractObjective, Known, learnability
+from openended.objectives.base import AbstractObjective, Known, halfway_first, learnability
 
 
 class Learnability(AbstractObjective):
     """Ranks by the variance of success at the screen; ties in random order."""
 
     intrinsic_weight = 0.0
+
+    def urgency(self, success: np.ndarray) -> np.ndarray:
+        """p (1 - p), with a floor."""
+        return halfway_first(success)
 
     def init_ranker(self) -> np.ndarray:
         """Nothing to keep."""

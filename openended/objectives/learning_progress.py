@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from openended import trees
-from openended.objectives.base import AbstractObjective, Known, learnability
+from openended.objectives.base import AbstractObjective, Known, halfway_first, learnability
 from openended.types import Rollout
 
 PRIOR = np.array([0.02, 1.0, 0.5])  # weights of constant, learnability and kin before any evidence
@@ -43,6 +43,10 @@ class LearningProgress(AbstractObjective):
             raise ValueError(f"objective.forgetting is {forgetting}; allowed: above 0 and at most 1")
         self.intrinsic_weight, self.forgetting = intrinsic_weight, forgetting
         self.hidden, self.rate, self.lag = hidden, rate, lag
+
+    def urgency(self, success: np.ndarray) -> np.ndarray:
+        """p (1 - p), with a floor."""
+        return halfway_first(success)
 
     def init_ranker(self) -> np.ndarray:
         """f64[3, 4]: the regression's matrix X'X and vector X'y, starting at the prior's strength."""
