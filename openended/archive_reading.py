@@ -116,6 +116,11 @@ class Reading:
         rows = self._rows("SELECT round, value FROM metric WHERE key = ? ORDER BY round", [key])
         return [(round, _number(value)) for round, value in rows]
 
+    def latest(self) -> dict[str, float]:
+        """The newest known value of every metric, and nothing for one that never had any."""
+        rows = self._rows("SELECT key, value, max(round) FROM metric WHERE value IS NOT NULL GROUP BY key ORDER BY key")
+        return {key: float(value) for key, value, _ in rows}
+
     def metric_keys(self) -> list[str]:
         """Names of all metrics."""
         return [row[0] for row in self._rows("SELECT DISTINCT key FROM metric ORDER BY key")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,9 @@ from openended.repertoire import ACCEPTED
 from openended.terminal import FIRST, LAST
 
 
-def facts(archive: Reading, state: LoopState, last: Mapping[str, float]) -> dict[str, Any]:
-    """Keys of :func:`terminal.summary_lines`, but for the run's name, interruption and plots; ``last``: latest metrics."""
-    accepted = archive.accepted()
+def facts(archive: Reading, state: LoopState) -> dict[str, Any]:
+    """Keys of :func:`terminal.summary_lines`, but for the run's name, interruption and plots."""
+    accepted, last = archive.accepted(), archive.latest()
     skills = [task for task in accepted if task.kind == "skill"]
     lost = set(archive.forgotten())
     told: dict[str, Any] = {

@@ -74,7 +74,7 @@ class Session:
         self.archive = Archive(folder.path / "archive.db")
         self.state = self._restore()
         self.metrics = MetricsWriter(folder.path, resume_from_round=int(self.state.round))
-        self.last: dict[str, float] = {}
+        self.last = self.archive.latest()
 
     def run(self, rounds: int, steps: int) -> bool:
         """Rounds until a budget ends (True) or a signal stops (False); then the summary and the plots."""
@@ -99,7 +99,7 @@ class Session:
 
     def _close(self) -> None:
         with Archive(self.archive.path, readonly=True) as archive:
-            facts = closing.facts(archive, self.state, self.last)
+            facts = closing.facts(archive, self.state)
         facts |= {"run": self.folder.path.name, "interrupted": self.stop.requested, "seconds": self.progress.elapsed}
         self.progress.summary({**facts, "plots": closing.draw(self.folder.path, self.state)})
 

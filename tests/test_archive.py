@@ -228,6 +228,13 @@ def test_numpy_values_and_nan(tmp_path):
     assert json.loads(text)["evaluations"][0]["upper"] is None
 
 
+def test_the_newest_known_value_of_every_metric(path):
+    with Archive(path) as archive:
+        archive.commit_round(RoundRecord(4, metrics={"accepted": math.nan, "heldout_last": 0.5}))
+        archive.commit_round(RoundRecord(5, metrics={"heldout_last": math.nan, "never": math.inf}))
+        assert archive.latest() == {"accepted": 3.0, "heldout_last": 0.5}
+
+
 def test_export_and_run_facts(path):
     with Archive(path) as archive:
         archive.set_run(name="demo", seed=1, limits={"steps": None})

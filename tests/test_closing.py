@@ -1,0 +1,44 @@
+"""What a run says when it stops, on small runs of the physics-free family that accept without a test."""
+
+import pytest
+
+from openended import cli
+from openended.archive import Archive
+
+SMALL = ["loop.candidates=16", "loop.entries=8", "loop.updates=1", "loop.rows=16", "loop.capacity=64", "heldout.lifetimes=2"]
+
+
+@pytest.fixture(scope="module")
+def train(tmp_path_factory):
+    """Runs `openended train` on the run `tiny`."""
+    root = tmp_path_factory.mktemp("runs")
+
+    def run(*more):
+        named = [f"run.root={root}", "run.name=tiny", "acceptance=off", *SMALL]
+        assert cli.main(["train", "experiment=probe", *named, *more]) == 0
+        return Archive(root / "tiny" / "archive.db", readonly=True)
+
+    return run
+
+
+def summary(capsys):
+    """The lines of the closing summary, but for the time it took."""
+    text = capsys.readouterr().out
+    return [line for line in text[text.index("Done: ") :].splitlines() if not line.startswith("Done: ")]
+
+
+@pytest.fixture
+def finished(train, capsys):
+    """The summary of a run of three rounds, however often it is started."""
+    capsys.readouterr()
+    with train("run.rounds=3") as archive:
+        return archive, summary(capsys)
+
+
+def test_a_finished_run_that_is_started_again_tells_the_same(finished, train, capsys):
+    _, first = finished
+    train("run.rounds=3").close()
+    assert summary(capsys) == first
+    table = first.index("Held-out tasks: success in the last episode of a lifetime")
+    assert first[table + 1].split() == ["first", "episode", "last", "episode"]
+    assert [line.split()[0] for line in first[table + 2 : table + 4]] == ["hidden", "probe"]
