@@ -102,18 +102,33 @@ def ground(
     family: AbstractFamily, search: Search, run: Callable[..., Episodes], vectors: jax.Array, keys: jax.Array
 ) -> Grounding:
     """Search, move the target, judge. vectors: f32[N, D]; keys: [N]; run: the compiled player of ``N * population`` rows."""
-    reset, searching, chance = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(keys)
-    many = functools.partial(jnp.repeat, repeats=search.population, axis=0)
-    state, found = _start(family, search, vectors)
+    goal = _goals(family, vectors)
+    (reset, searching, chance), state, found = _start(search, family.episode_steps, keys)
     for generation in range(search.generations):
-        members, actions, state = _ask(family, search, state, searching, generation)
-        episodes = run(many(vectors), many(reset), actions.reshape(-1, *actions.shape[2:]))
-        state, found = _tell(family, search, vectors, (state, found), (members, actions, episodes))
-    vectors = _aim(family, vectors, found.center)
-    trial_keys, trials = _trials(search, reset, chance, found.actions)
-    episodes = run(many(vectors), trial_keys, trials)
-    verdict, difficulty = _judge(family, search, vectors, found, episodes)
+        members, actions, state = _ask(search, family.episode_steps, state, searching, generation)
+        many, many_keys = _many(search, vectors, reset)
+        episodes = run(many, many_keys, actions.reshape(-1, *actions.shape[2:]))
+        state, found = _tell(search, goal, (state, found), (members, actions, episodes))
+    vectors, goal = _aim(family, vectors, found.center)
+    many, _ = _many(search, vectors, reset)
+    episodes = run(many, *_trials(search, reset, chance, found.actions))
+    verdict, difficulty = _judge(search, goal, found, episodes)
     return Grounding(vectors, verdict, found.actions, reset, difficulty)
+
+
+# Only the two that decode and aim know the family: the others are compiled once for all families of one episode length.
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _goals(family: AbstractFamily, vectors: jax.Array) -> goals.Goal:
+    """The goals [N] of vectors f32[N, D]."""
+    return jax.vmap(lambda vector: family.decode(vector).goal)(vectors)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _many(search: Search, vectors: jax.Array, keys: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Vectors and keys ``population`` times each."""
+    return jnp.repeat(vectors, search.population, axis=0), jnp.repeat(keys, search.population, axis=0)
 
 
 def _strategy(population: int) -> tuple[SNES, Any]:
@@ -122,33 +137,33 @@ def _strategy(population: int) -> tuple[SNES, Any]:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _start(family: AbstractFamily, search: Search, vectors: jax.Array) -> tuple[Any, Found]:
-    """The strategy of each candidate, and nothing found."""
+def _start(search: Search, steps: int, keys: jax.Array) -> tuple[jax.Array, Any, Found]:
+    """Keys [3, N] for reset, search and chance; the strategy of each candidate; and nothing found."""
     strategy, settings = _strategy(search.population)
-    count = vectors.shape[0]
+    count = keys.shape[0]
+    parts = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(keys)
     state = strategy.init(jax.random.key(0), jnp.zeros((KNOTS, ACTIONS)), settings)
     state = jax.tree.map(lambda x: jnp.broadcast_to(jax.lax.convert_element_type(x, x.dtype), (count, *x.shape)), state)
-    actions = jnp.zeros((count, family.episode_steps, ACTIONS))
-    return state, Found(jnp.full(count, jnp.float32(jnp.inf)), actions, jnp.zeros((count, 2)))
+    actions = jnp.zeros((count, steps, ACTIONS))
+    return parts, state, Found(jnp.full(count, jnp.float32(jnp.inf)), actions, jnp.zeros((count, 2)))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _ask(family: AbstractFamily, search: Search, state: Any, keys: jax.Array, generation: int):
+def _ask(search: Search, steps: int, state: Any, keys: jax.Array, generation: int):
     """Members f32[N, P, KNOTS, A], their actions f32[N, P, T, A], and the state."""
     strategy, settings = _strategy(search.population)
     keys = jax.vmap(lambda key: jax.random.fold_in(key, generation))(keys)
     members, state = jax.vmap(lambda k, s: strategy.ask(k, s, settings))(keys, state)
-    spread = functools.partial(_interpolate, steps=family.episode_steps)
+    spread = functools.partial(_interpolate, steps=steps)
     return members, jax.vmap(jax.vmap(spread))(jnp.clip(members, -1.0, 1.0)), state
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _tell(family: AbstractFamily, search: Search, vectors: jax.Array, before: tuple, generation: tuple) -> tuple[Any, Found]:
+@functools.partial(jax.jit, static_argnums=0)
+def _tell(search: Search, goal: goals.Goal, before: tuple, generation: tuple) -> tuple[Any, Found]:
     """The strategies and the best sequences after a generation (members, actions, episodes)."""
     strategy, settings = _strategy(search.population)
     (state, found), (members, actions, episodes) = before, generation
     value, broken = (x.reshape(-1, search.population, *x.shape[1:]) for x in (episodes.value, episodes.broken))
-    goal = jax.vmap(lambda vector: family.decode(vector).goal)(vectors)
     cost, center = jax.vmap(jax.vmap(_unsteadiness, (None, 0)))(goal, value)
     cost = jnp.where(broken, BROKEN, cost)
     state, _ = jax.vmap(lambda m, c, s: strategy.tell(jax.random.key(0), m, c, s, settings))(members, cost, state)
@@ -172,11 +187,10 @@ def _trials(search: Search, reset: jax.Array, chance: jax.Array, witness: jax.Ar
     return keys.reshape(-1), actions.reshape(-1, *witness.shape[1:])
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _judge(family: AbstractFamily, search: Search, vectors: jax.Array, found: Found, episodes: Episodes):
+@functools.partial(jax.jit, static_argnums=0)
+def _judge(search: Search, goal: goals.Goal, found: Found, episodes: Episodes):
     """Verdict i32[N] and difficulty f32[N] from the trials of each candidate."""
     success = episodes.success.reshape(-1, search.population)
-    goal = jax.vmap(lambda vector: family.decode(vector).goal)(vectors)
     still = episodes.value.reshape(-1, search.population, *episodes.value.shape[1:])[:, 1, 0]  # no-op, after one step
     start = jnp.linalg.norm(still - goal.target, axis=-1)
     held = (found.cost < 1e2) & success[:, 0]
@@ -212,9 +226,10 @@ def _interpolate(knots: jax.Array, steps: int) -> jax.Array:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _aim(family: AbstractFamily, vectors: jax.Array, target: jax.Array) -> jax.Array:
-    """The vectors with their goals moved to ``target`` f32[N, 2], clipped to the feature's bounds."""
-    feature = jax.vmap(lambda vector: family.decode(vector).goal.feature)(vectors)
+def _aim(family: AbstractFamily, vectors: jax.Array, target: jax.Array) -> tuple[jax.Array, goals.Goal]:
+    """The vectors with their goals moved to ``target`` f32[N, 2], clipped to the feature's bounds; and these goals."""
+    feature = _goals(family, vectors).feature
     units = jax.vmap(lambda index, aim: goals.target_units(family.features, index, aim))(feature, target)
     names = [spec.name for spec in family.specs]
-    return vectors.at[:, jnp.array([names.index("target_a"), names.index("target_b")])].set(units)
+    aimed = vectors.at[:, jnp.array([names.index("target_a"), names.index("target_b")])].set(units)
+    return aimed, _goals(family, aimed)

@@ -13,7 +13,6 @@ from openended import plots
 from openended.archive_reading import Reading
 from openended.ledger import LoopState
 from openended.metrics import read_metrics
-from openended.repertoire import ACCEPTED
 from openended.terminal import FIRST, LAST
 
 
@@ -45,11 +44,11 @@ def facts(archive: Reading, state: LoopState) -> dict[str, Any]:
 
 
 def accepted_difficulty(state: LoopState) -> tuple[list[float], list[str]]:
-    """Difficulty in bits and family of every accepted task, in the order of acceptance."""
+    """Difficulty in bits and family of every accepted skill, in the order of acceptance."""
     found = sorted(
         (int(book.order[row]), float(book.difficulty[row]), name)
         for name, book in state.repertoire.items()
-        for row in book.rows(ACCEPTED)
+        for row in book.skills()
     )
     return [hard for _, hard, _ in found], [name for _, _, name in found]
 

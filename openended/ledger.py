@@ -164,14 +164,15 @@ class Ledger:
 
     def _count(self, steps: dict[str, np.ndarray]) -> None:
         books = self.state.repertoire
-        accepted = sum(book.rows(ACCEPTED).size for book in books.values())
-        lost = sum(int(book.forgotten[book.rows(ACCEPTED)].sum()) for book in books.values())
-        hard = np.concatenate([book.difficulty[book.rows(ACCEPTED)] for book in books.values()])
+        skills = sum(book.skills().size for book in books.values())
+        lost = sum(int(book.forgotten[book.skills()].sum()) for book in books.values())
+        hard = np.concatenate([book.difficulty[book.skills()] for book in books.values()])
         self.journal.metrics |= {
             "steps_total": float(sum(steps.values())),
             **{f"steps_{purpose}": float(value) for purpose, value in steps.items()},
-            "accepted": float(accepted),
-            "retained": float(accepted - lost),
+            "accepted": float(skills),
+            "retained": float(skills - lost),
+            "speedups": float(sum(book.rows(ACCEPTED).size for book in books.values()) - skills),
             "frontier": float(sum(book.rows(FRONTIER).size for book in books.values())),
             "candidates": float(sum(len(c.valid) for c in self.candidates.values())),
             "valid": float(sum(c.valid.sum() for c in self.candidates.values())),

@@ -173,17 +173,18 @@ class Round(Ledger):
         rank = loop.objective.predict(self.state.ranker, known, self.rng)
         failing = valid & (successes < loop.acceptance.fail * settings.screen_lifetimes)
         order = np.flatnonzero(failing)
-        place = self._into_pool(name, np.flatnonzero(valid), grounding, known)
+        place = self._into_pool(name, np.flatnonzero(valid), proposal, grounding, known)
         order = order[place[order] >= 0]
         return Candidates(proposal, grounding, valid, known, place, order[np.argsort(-rank[order], kind="stable")])
 
-    def _into_pool(self, name: str, rows: np.ndarray, grounding: Any, known: Known) -> np.ndarray:
+    def _into_pool(self, name: str, rows: np.ndarray, proposal: Proposal, grounding: Any, known: Known) -> np.ndarray:
         success = (known.successes[rows] + 0.5) / (known.lifetimes[rows] + 1.0)
         book, places = self.state.repertoire[name].insert(
             vector=grounding.vector[rows],
             entered=np.full(rows.size, self.number, np.int32),
             success=success.astype(np.float32),
             difficulty=grounding.difficulty[rows],
+            speedup=np.array(proposal.operator)[rows] == "speedup",
         )
         self._keep(name, book)
         place = np.full(len(grounding.vector), -1, np.int64)

@@ -34,10 +34,10 @@ _HELDOUT = re.compile(r"heldout_(first|last|\d+)(?:_(.+))?")
 def plot_run(folder: str | Path, series: Series) -> list[Path]:
     """Write the plots for which `series` has numbers into `folder`; returns their paths.
 
-    One entry per round, equally long, None or NaN where nothing was measured: `steps_total accepted retained`,
+    One entry per round, equally long, None or NaN where nothing was measured: `steps_total`, `accepted retained` (skills),
     `steps_learn steps_verify steps_retention steps_screen steps_witness` (all cumulative), and `heldout_EPISODE` or
     `heldout_EPISODE_GROUP` with EPISODE `first`, `last` or a number from 1, GROUP `visible`, `hidden` or a family. One
-    entry per accepted task, in the order of acceptance: `accepted_difficulty`, and `accepted_family` beside it.
+    entry per accepted skill, in the order of acceptance: `accepted_difficulty`, and `accepted_family` beside it.
     """
     quiet_fonts()
     parts: dict[str, Callable[[Axes, Series], bool]] = {

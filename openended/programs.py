@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -40,6 +40,7 @@ class Programs:
         self.steps = dict.fromkeys(PURPOSES, 0)
         # ("learn",), ("play", FAMILY) and ("live", FAMILY, wiped): traced at the first call, or compiled by `compile`.
         self._programs: dict[tuple, Any] = {("learn",): self._learn_program()}
+        self._pending: dict[tuple, Future] = {}
         for name, family in families.items():
             self._programs["play", name] = trees.over_devices(validity.player(family), (trees.ROWS,) * 3, trees.ROWS)
             for wipe in (False, True):
@@ -47,9 +48,10 @@ class Programs:
                 self._programs["live", name, wipe] = trees.over_devices(run, (trees.SAME, trees.ROWS, trees.ROWS), trees.ROWS)
 
     def compile(self, state: LearnerState, model: Any, candidates: int, updates: int, rows: int) -> None:
-        """Compile what a round of these sizes runs, two programs at a time; else each compiles at its first call.
+        """Begin to compile what a round of these sizes runs, two programs at a time; who calls one waits for that one.
 
-        The longest comes first. A compiled program takes no other shapes.
+        The longest comes first, then the others in the order of their first use: the first tasks are proposed while the
+        update is still being compiled. Without this each compiles at its first call. A compiled program takes no other shapes.
         """
         blank = {name: jnp.zeros((updates, rows, len(family.specs))) for name, family in self.families.items()}
         jobs: dict[tuple, tuple] = {("learn",): (state, model, blank, jax.random.key(0))}
@@ -58,23 +60,32 @@ class Programs:
             played, block = (jnp.zeros((count, len(family.specs))) for count in (plays, self.block))
             keys, block_keys = (jax.random.split(jax.random.key(0), count) for count in (plays, self.block))
             actions = jnp.zeros((plays, family.episode_steps, ACTIONS))
-            jobs["live", name, False] = state.params, block, block_keys
             jobs["play", name] = played, keys, actions
-        with ThreadPoolExecutor(2) as pool:
-            made = list(pool.map(lambda program: self._programs[program].lower(*jobs[program]).compile(), jobs))
-        self._programs |= dict(zip(jobs, made, strict=True))
+            jobs["live", name, False] = state.params, block, block_keys
+        pool = ThreadPoolExecutor(2)
+        self._pending = {
+            program: pool.submit(lambda p, a: self._programs[p].lower(*a).compile(), program, arguments)
+            for program, arguments in jobs.items()
+        }
+        pool.shutdown(wait=False)
+
+    def _program(self, *which: Any) -> Callable:
+        """A program, compiled if `compile` was asked for it."""
+        if which in self._pending:
+            self._programs[which] = self._pending.pop(which).result()
+        return self._programs[which]
 
     def ground(self, name: str, vectors: np.ndarray, key: jax.Array) -> Any:
         """Grounding (numpy arrays): witness search and validity of candidates [N, D]; N is the same in every round."""
         family = self.families[name]
         self.steps["witness"] += len(vectors) * self.search.steps(family)
         keys = jax.random.split(key, len(vectors))
-        found = validity.ground(family, self.search, self._programs["play", name], jnp.asarray(vectors), keys)
+        found = validity.ground(family, self.search, self._program("play", name), jnp.asarray(vectors), keys)
         return jax.tree.map(np.asarray, found._replace(key=jax.random.key_data(found.key)))
 
     def evaluate(self, name: str, params: Params, vectors: np.ndarray, key: jax.Array, purpose: str, wipe: bool = False) -> Any:
         """Outcome (numpy arrays) of one lifetime per row of [N, D], any N, in blocks of one fixed size."""
-        program = self._programs["live", name, wipe]
+        program = self._program("live", name, wipe)
         parts = []
         for start in range(0, len(vectors), self.block):
             rows = vectors[start : start + self.block]
@@ -93,7 +104,7 @@ class Programs:
         some = next(iter(tasks.values()))
         lifetimes = some.shape[0] * sum(rows.shape[1] for rows in tasks.values())
         self.steps["learn"] += lifetimes * self.episodes * next(iter(self.families.values())).episode_steps
-        state, model, report = self._programs["learn",](state, model, {k: jnp.asarray(v) for k, v in tasks.items()}, key)
+        state, model, report = self._program("learn")(state, model, {k: jnp.asarray(v) for k, v in tasks.items()}, key)
         return state, model, self._by_family(report, tasks)
 
     def _by_family(self, report: LearnReport, tasks: dict[str, np.ndarray]) -> tuple[dict[str, Any], dict[str, float]]:

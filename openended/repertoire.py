@@ -20,11 +20,17 @@ class Repertoire(NamedTuple):
     difficulty: np.ndarray  # f32[N] bits
     order: np.ndarray  # i32[N] how many were accepted before it, -1 if it is not accepted
     forgotten: np.ndarray  # bool[N] latest verdict of a retention test
+    speedup: np.ndarray  # bool[N] an older task with less time: progress of another kind than a skill
 
     def rows(self, status: int) -> np.ndarray:
         """Indices with that status, accepted ones in the order of their acceptance."""
         found = np.flatnonzero(self.status == status)
         return found[np.argsort(self.order[found], kind="stable")]
+
+    def skills(self) -> np.ndarray:
+        """Indices of the accepted tasks that are not speed-ups, in the order of their acceptance."""
+        found = self.rows(ACCEPTED)
+        return found[~self.speedup[found]]
 
     def oldest(self, status: int) -> np.ndarray:
         """Indices with that status, the earliest proposed first."""
@@ -35,7 +41,7 @@ class Repertoire(NamedTuple):
         """New SEEN rows, as many as fit, in empty places or in those of the oldest SEEN ones; the indices they got."""
         places = np.concatenate([np.flatnonzero(self.status == EMPTY), self.oldest(SEEN)])[: len(columns["vector"])]
         blank = {"status": np.int32(SEEN), "progress": np.float32(0), "order": np.int32(-1), "forgotten": False}
-        return self.change(places, **blank, **{k: v[: places.size] for k, v in columns.items()}), places
+        return self.change(places, **({**blank, "speedup": False} | {k: v[: places.size] for k, v in columns.items()})), places
 
     def change(self, rows: np.ndarray | int, **columns) -> Repertoire:
         """A copy with the named columns of some rows set."""
@@ -57,4 +63,5 @@ def empty(capacity: int, dims: int) -> Repertoire:
         difficulty=np.zeros(capacity, np.float32),
         order=np.full(capacity, -1, np.int32),
         forgotten=np.zeros(capacity, bool),
+        speedup=np.zeros(capacity, bool),
     )

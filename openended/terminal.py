@@ -1,7 +1,7 @@
 """What a run says on the terminal: live progress with rich where there is one, plain lines elsewhere, and a summary.
 
 Every number is optional: what a round did not measure keeps its last value, what was never measured is left out. Keys
-are those of the archive's `metric` table, plus `candidates frontier difficulty steps_per_s steps_per_s_learn` and, per
+are those of the archive's `metric` table, plus `candidates frontier speedups difficulty steps_per_s steps_per_s_learn` and, per
 family, `heldout_first_FAMILY heldout_last_FAMILY`. Output never stops a run: a closed pipe is ignored.
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
 
 _WINDOW = 20  # rounds over which the remaining time is estimated
-_COUNTS = ("candidates", "frontier", "accepted", "retained")
+_COUNTS = ("candidates", "frontier", "accepted", "retained", "speedups")  # the last three are kept: skills, and speed-ups
 _PACES = {"steps_per_s_learn": "learning", "steps_per_s": "in all"}
 FIRST, LAST = "heldout_first_", "heldout_last_"  # before a family's name, or `hidden`
 
@@ -128,6 +128,7 @@ class Progress:
         tasks = [f"{key} {values[key]:.0f}" for key in ("candidates", "frontier") if key in values]
         kept = [f"accepted {values['accepted']:.0f}"] if "accepted" in values else []
         kept += [f"retained {values['retained']:.0f}{_share(values)}"] if "retained" in values else []
+        kept += [f"speed-ups {values['speedups']:.0f}"] if "speedups" in values else []
         kept += [f"difficulty {values['difficulty']:.2f}"] if "difficulty" in values else []
         steps = _of(values, self._totals, "steps_total", count)
         pace = [f"{count(values[key])}/s {what}" for key, what in _PACES.items() if key in values]
@@ -145,7 +146,7 @@ class Progress:
     def _line(self) -> Iterator[str]:
         values = self._values
         yield "round " + _of(values, self._totals, "round", "{:.0f}".format)
-        yield from (f"{key} {values[key]:.0f}" for key in _COUNTS if key in values)
+        yield from (f"{_hyphened(key)} {values[key]:.0f}" for key in _COUNTS if key in values)
         yield from (f"{family} {text}" for family, text in _heldout(values, "->"))
         if steps := _of(values, self._totals, "steps_total", count):
             yield f"steps {steps}"
@@ -237,7 +238,7 @@ def _learned(facts: Mapping[str, Any]) -> Iterator[str]:
     if "accepted" in facts:
         kept = f"; the final learner still solves {facts['retained']}{_share(facts)}" if "retained" in facts else ""
         yield f"It learned {facts['accepted']} new tasks that an earlier learner failed{kept}."
-    others = [f"{facts[key]} {key.replace('speedups', 'speed-ups')}" for key in ("speedups", "forgotten") if key in facts]
+    others = [f"{facts[key]} {_hyphened(key)}" for key in ("speedups", "forgotten") if facts.get(key)]
     if others:
         yield f"Besides: {', '.join(others)}."
     if "difficulty" in facts:
@@ -279,6 +280,10 @@ def _of(values: Mapping[str, float], totals: Mapping[str, int | None], key: str,
     if key not in values:
         return ""
     return form(values[key]) + (f"/{form(total)}" if (total := totals.get(key)) else "")
+
+
+def _hyphened(key: str) -> str:
+    return key.replace("speedups", "speed-ups")
 
 
 def _share(values: Mapping[str, Any]) -> str:

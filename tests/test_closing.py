@@ -10,11 +10,12 @@ SMALL = ["loop.candidates=16", "loop.entries=8", "loop.updates=1", "loop.rows=16
 
 @pytest.fixture(scope="module")
 def train(tmp_path_factory):
-    """Runs `openended train` on the run `tiny`."""
+    """Runs `openended train` on the run `tiny`, in which many candidates are speed-ups."""
     root = tmp_path_factory.mktemp("runs")
 
     def run(*more):
-        named = [f"run.root={root}", "run.name=tiny", "acceptance=off", *SMALL]
+        many = ["generator.speedups=0.5", "generator.immigrants=0.25"]
+        named = [f"run.root={root}", "run.name=tiny", "acceptance=off", *many, *SMALL]
         assert cli.main(["train", "experiment=probe", *named, *more]) == 0
         return Archive(root / "tiny" / "archive.db", readonly=True)
 
@@ -42,3 +43,15 @@ def test_a_finished_run_that_is_started_again_tells_the_same(finished, train, ca
     table = first.index("Held-out tasks: success in the last episode of a lifetime")
     assert first[table + 1].split() == ["first", "episode", "last", "episode"]
     assert [line.split()[0] for line in first[table + 2 : table + 4]] == ["hidden", "probe"]
+
+
+def test_skills_and_speed_ups_are_counted_apart(finished):
+    archive, told = finished
+    kinds = {kind: len(archive.tasks(status="accepted", kind=kind)) for kind in ("skill", "speedup")}
+    assert min(kinds.values()) > 0
+    last = archive.latest()
+    lost = set(archive.forgotten())
+    kept = [task for task in archive.tasks(status="accepted", kind="skill") if task.id not in lost]
+    assert (last["accepted"], last["speedups"], last["retained"]) == (kinds["skill"], kinds["speedup"], len(kept))
+    assert f"It learned {kinds['skill']} new tasks that an earlier learner failed; " in told[0]
+    assert f"Besides: {kinds['speedup']} speed-ups." in told

@@ -69,6 +69,15 @@ def test_plain_lines(now):
     ]
 
 
+def test_speed_ups_are_shown_apart(now):
+    progress, stream = plain()
+    progress.round({**ROUND, "speedups": 3})
+    assert "accepted 50  retained 49  speed-ups 3  reacher" in stream.getvalue()
+    assert ("archive", "accepted 50, retained 49 (98 %), speed-ups 3") in progress.state()[1]
+    assert (False, "Besides: 3 speed-ups.") in summary_lines({"accepted": 50, "speedups": 3})
+    assert not any("Besides" in line for _, line in summary_lines({"accepted": 50, "speedups": 0}))
+
+
 def test_unknown_numbers_are_left_out_and_old_ones_stay(now):
     progress, stream = plain()
     progress.round({})
