@@ -189,10 +189,9 @@ def mixture(
     are replayed the more the less they were solved of late: 0.2 + failure rate, in proportion.
     """
     pools = [(book.rows(FRONTIER), frontier), (book.rows(ACCEPTED), replay), (book.rows(SEEN), 1.0 - frontier - replay)]
-    urgency = np.select(
-        [book.status == ACCEPTED, book.status == SEEN], [1.2 - book.success, urgency(book.success)], np.float32(1.0)
-    )
-    weight = np.concatenate([share * urgency[rows] / max(urgency[rows].sum(), 1e-9) for rows, share in pools]).astype(
+    kinds = [book.status == ACCEPTED, book.status == SEEN]
+    need = np.select(kinds, [1.2 - book.success, urgency(book.success)], np.float32(1.0))
+    weight = np.concatenate([share * need[rows] / max(need[rows].sum(), 1e-9) for rows, share in pools]).astype(
         np.float64
     )
     if weight.size == 0:  # nothing valid is known yet: an empty row is the middle of the box
