@@ -30,10 +30,10 @@ def summary(capsys):
 
 @pytest.fixture
 def finished(train, capsys):
-    """The summary of a run of three rounds, however often it is started."""
+    """Archive and summary of a run of three rounds, however often it is started."""
     capsys.readouterr()
     with train("run.rounds=3") as archive:
-        return archive, summary(capsys)
+        yield archive, summary(capsys)
 
 
 def test_a_finished_run_that_is_started_again_tells_the_same(finished, train, capsys):
