@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from openended import tasks
-from openended.evidence import AcceptanceState, Retention
+from openended.evidence import AcceptanceState
 from openended.generators.base import Proposal
 from openended.journal import Journal, NewTask
 from openended.learners.base import LearnerState
@@ -77,38 +77,6 @@ class Ledger:
         self.calls = 0
         self.candidates: dict[str, Candidates] = {}
         programs.steps = {purpose: int(value) for purpose, value in state.steps.items()}
-
-    def _accepted(self) -> list[tuple[str, int]]:
-        return [(name, int(row)) for name, book in self.state.repertoire.items() for row in book.rows(ACCEPTED)]
-
-    def _note_retention(self, population: Sequence[tuple[str, int]], result: Retention, purpose: str) -> None:
-        lost = set(result.forgotten.tolist())
-        for i, n, k in zip(result.tested.tolist(), result.lifetimes, result.successes, strict=True):
-            name, row = population[i]
-            book = self.state.repertoire[name]
-            task = self._id(name, book.vector[row])
-            self._evaluated(task, purpose, n, k)
-            if bool(book.forgotten[row]) != (i in lost):
-                kind = "forgotten" if i in lost else "restored"
-                self.journal.events.append((task, kind, f"solved in {k} of {n} lifetimes"))
-                self._keep(name, book.change(row, forgotten=i in lost))
-
-    def _drawer(self, items: Sequence[tuple[str, np.ndarray]], params: Any, purpose: str):
-        """The acceptance test's view of the learner: (indices, lifetimes) -> successes, fresh seeds at every call."""
-
-        def draw(index: np.ndarray, count: np.ndarray) -> np.ndarray:
-            wins = np.zeros(len(index), np.int64)
-            for name in self.families:
-                mine = np.array([j for j, i in enumerate(index) if items[i][0] == name], np.int64)
-                if mine.size == 0:
-                    continue
-                rows = np.repeat(mine, count[mine])
-                vectors = np.stack([items[index[j]][1] for j in rows])
-                out = self.programs.evaluate(name, params, vectors, self._fresh(), purpose)
-                wins += np.bincount(rows, out.success[:, -1], minlength=len(index)).astype(np.int64)
-            return wins
-
-        return draw
 
     def _record(self, name: str, row: int, proposal: Proposal, found: Any) -> str:
         """The journal's row of a candidate; its id."""
@@ -191,9 +159,7 @@ def mixture(
     pools = [(book.rows(FRONTIER), frontier), (book.rows(ACCEPTED), replay), (book.rows(SEEN), 1.0 - frontier - replay)]
     kinds = [book.status == ACCEPTED, book.status == SEEN]
     need = np.select(kinds, [1.2 - book.success, urgency(book.success)], np.float32(1.0))
-    weight = np.concatenate([share * need[rows] / max(need[rows].sum(), 1e-9) for rows, share in pools]).astype(
-        np.float64
-    )
+    weight = np.concatenate([share * need[rows] / max(need[rows].sum(), 1e-9) for rows, share in pools]).astype(np.float64)
     if weight.size == 0:  # nothing valid is known yet: an empty row is the middle of the box
         return np.zeros(1, np.int64), np.ones(1)
     return np.concatenate([rows for rows, _ in pools]), weight / weight.sum()

@@ -12,14 +12,14 @@ from envs.base import ACTIONS, OBSERVATION, AbstractFamily
 from openended import repertoire as rep
 from openended import tasks, trees
 from openended.acceptance import AbstractAcceptance
-from openended.evidence import Retention
 from openended.generators.base import AbstractGenerator, Proposal
 from openended.journal import Journal
 from openended.learners.base import AbstractLearner
-from openended.ledger import Candidates, Ledger, LoopState, Settings, kin, mixture, solved_of
+from openended.ledger import Candidates, LoopState, Settings, kin, mixture, solved_of
 from openended.objectives.base import AbstractObjective, Known
 from openended.programs import PURPOSES, Programs
-from openended.repertoire import ACCEPTED, EMPTY, FRONTIER, SEEN
+from openended.repertoire import EMPTY, FRONTIER, SEEN
+from openended.trials import Trials
 
 PRIOR = 2.0  # lifetimes that a task's earlier estimate of success counts for against those of this round
 
@@ -72,13 +72,12 @@ class Loop:
         return work.state, work.journal
 
 
-class Round(Ledger):
+class Round(Trials):
     """The work of one round: stages in the order of their definition."""
 
     def __init__(self, loop: Loop, state: LoopState):
-        super().__init__(loop.programs, state, loop.seed)
+        super().__init__(loop.programs, loop.acceptance, loop.settings, state, loop.seed)
         self.loop = loop
-        self.estimate: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # successes and lifetimes by repertoire row
 
     # Stages.
 
@@ -98,10 +97,7 @@ class Round(Ledger):
         """Old evidence for the best candidates; those that the old learner fails by test enter the frontier."""
         rows = {name: c.open[: self.loop.settings.entries] for name, c in self.candidates.items()}
         flat = [(name, int(row)) for name in rows for row in rows[name]]
-        vectors = [(name, self.candidates[name].grounding.vector[row]) for name, row in flat]
-        draw = self._drawer(vectors, self.state.learner.params, "verify")
-        acceptance, evidence = self.loop.acceptance.entry(self.state.acceptance, draw, len(flat))
-        self.state = self.state._replace(acceptance=acceptance)
+        evidence = self._entry([(name, int(self.candidates[name].place[row])) for name, row in flat])
         enters: dict[str, list[int]] = {name: [] for name in rows}
         for i, (name, row) in enumerate(flat):
             task = self._record(name, row, self.candidates[name].proposal, self.candidates[name].grounding)
@@ -144,15 +140,6 @@ class Round(Ledger):
         steps = {purpose: np.asarray(count, np.int64) for purpose, count in self.loop.programs.steps.items()}
         self.state = self.state._replace(round=np.asarray(self.number, np.int64), steps=steps)
         self._count(steps)
-
-    def audit(self) -> Retention:
-        """A verdict for every accepted task."""
-        population = self._accepted()
-        draw = self._drawer([(n, self.state.repertoire[n].vector[r]) for n, r in population], self._params(), "retention")
-        result = self.loop.acceptance.audit(draw, len(population))
-        self._note_retention(population, result, "audit")
-        self.journal.events.append((None, "audited", result.reason))
-        return result
 
     # Parts of the stages.
 
@@ -218,39 +205,6 @@ class Round(Ledger):
             wins, tries = (np.bincount(place, w, minlength=settings.capacity) for w in (won, np.ones(place.size)))
             earlier = self.estimate.get(name, (wins, tries))  # a repair has no frontier: what it did not try stays known
             self.estimate[name] = (np.where(tries > 0, wins, earlier[0]), np.where(tries > 0, tries, earlier[1]))
-
-    def _retain(self, attempt: int) -> Retention:
-        population = self._accepted()
-        risk = [i for i, (n, r) in enumerate(population) if self.state.repertoire[n].forgotten[r]][:32]
-        draw = self._drawer([(n, self.state.repertoire[n].vector[r]) for n, r in population], self._params(), "retention")
-        acceptance, result = self.loop.acceptance.retain(
-            self.state.acceptance, draw, len(population), np.array(risk, np.int64), attempt, self.rng
-        )
-        self.state = self.state._replace(acceptance=acceptance)
-        self._note_retention(population, result, "retention")
-        return result
-
-    def _decide(self) -> int:
-        trials = []
-        for name, (wins, tries) in self.estimate.items():
-            rows = self.state.repertoire[name].rows(FRONTIER)
-            rate = wins[rows] / np.maximum(tries[rows], 1)
-            ready = (tries[rows] >= self.loop.settings.gate_lifetimes) & (rate >= self.loop.settings.gate)
-            ready |= not self.loop.acceptance.gated
-            best = rows[ready][np.argsort(-rate[ready], kind="stable")][: self.loop.settings.trials]
-            trials += [(name, int(row)) for row in best]
-        draw = self._drawer([(n, self.state.repertoire[n].vector[r]) for n, r in trials], self._params(), "verify")
-        acceptance, decision = self.loop.acceptance.decide(self.state.acceptance, draw, len(trials))
-        before = int(self.state.acceptance.accepted)
-        self.state = self.state._replace(acceptance=acceptance)
-        for i, (name, row) in enumerate(trials):
-            task = self._id(name, self.state.repertoire[name].vector[row])
-            self._evaluated(task, "new", decision.evidence.lifetimes[i], decision.evidence.successes[i])
-            if decision.accept[i]:
-                self._keep(name, self.state.repertoire[name].change(row, status=ACCEPTED, order=before))
-                self.journal.status(task, "accepted", decision.reason[i])
-                before += 1
-        return int(decision.accept.sum())
 
     def _teach(self, name: str) -> None:
         candidate, (wins, tries) = self.candidates[name], self.estimate[name]

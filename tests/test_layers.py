@@ -22,7 +22,7 @@ OPENENDED = {
     **dict.fromkeys(["tasks", "returns", "statistics"], 1),
     **dict.fromkeys(["rollouts", "repertoire", "networks", "ppo", "evidence"], 2),
     **dict.fromkeys(["generators", "learners", "objectives", "acceptance"], 3),
-    **dict.fromkeys(["loop", "programs", "journal", "ledger"], 4),
+    **dict.fromkeys(["loop", "programs", "journal", "ledger", "trials"], 4),
     **dict.fromkeys(
         [
             "archive",

@@ -1,0 +1,107 @@
+"""Tests of today's learner within a round: entry, retention, acceptance and audit, on tasks of the repertoire."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from openended.acceptance import AbstractAcceptance
+from openended.evidence import Draw, Evidence, Retention
+from openended.ledger import Ledger, LoopState, Settings
+from openended.programs import Programs
+from openended.repertoire import ACCEPTED, FRONTIER
+
+Place = tuple[str, int]  # a task: its family's name and its row of the repertoire
+
+
+class Trials(Ledger):
+    """What the stages of a round ask of the learner by test, and what is written down about it."""
+
+    def __init__(self, programs: Programs, acceptance: AbstractAcceptance, settings: Settings, state: LoopState, seed: int):
+        super().__init__(programs, state, seed)
+        self.acceptance, self.settings = acceptance, settings
+        self.estimate: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # successes and lifetimes while learning, by row
+
+    def audit(self) -> Retention:
+        """A verdict for every accepted task."""
+        population = self._accepted()
+        draw = self._drawer(population, "retention")
+        result = self.acceptance.audit(draw, len(population))
+        self._note_retention(population, result, "audit")
+        self.journal.events.append((None, "audited", result.reason))
+        return result
+
+    def _entry(self, places: Sequence[Place]) -> Evidence:
+        """Evidence that the learner, which is still the old one, fails these candidates."""
+        acceptance, evidence = self.acceptance.entry(self.state.acceptance, self._drawer(places, "verify"), len(places))
+        self.state = self.state._replace(acceptance=acceptance)
+        return evidence
+
+    def _retain(self, attempt: int) -> Retention:
+        """Whether the candidate learner forgot: a fresh sample of the accepted tasks, and those known to be at risk."""
+        population = self._accepted()
+        risk = [i for i, (n, r) in enumerate(population) if self.state.repertoire[n].forgotten[r]][:32]
+        draw = self._drawer(population, "retention")
+        acceptance, result = self.acceptance.retain(
+            self.state.acceptance, draw, len(population), np.array(risk, np.int64), attempt, self.rng
+        )
+        self.state = self.state._replace(acceptance=acceptance)
+        self._note_retention(population, result, "retention")
+        return result
+
+    def _decide(self) -> int:
+        """Trials of the frontier tasks that go well while learning; how many were accepted."""
+        trials = []
+        for name, (wins, tries) in self.estimate.items():
+            rows = self.state.repertoire[name].rows(FRONTIER)
+            rate = wins[rows] / np.maximum(tries[rows], 1)
+            ready = (tries[rows] >= self.settings.gate_lifetimes) & (rate >= self.settings.gate)
+            ready |= not self.acceptance.gated
+            best = rows[ready][np.argsort(-rate[ready], kind="stable")][: self.settings.trials]
+            trials += [(name, int(row)) for row in best]
+        draw = self._drawer(trials, "verify")
+        acceptance, decision = self.acceptance.decide(self.state.acceptance, draw, len(trials))
+        before = int(self.state.acceptance.accepted)
+        self.state = self.state._replace(acceptance=acceptance)
+        for i, (name, row) in enumerate(trials):
+            task = self._id(name, self.state.repertoire[name].vector[row])
+            self._evaluated(task, "new", decision.evidence.lifetimes[i], decision.evidence.successes[i])
+            if decision.accept[i]:
+                self._keep(name, self.state.repertoire[name].change(row, status=ACCEPTED, order=before))
+                self.journal.status(task, "accepted", decision.reason[i])
+                before += 1
+        return int(decision.accept.sum())
+
+    def _accepted(self) -> list[Place]:
+        return [(name, int(row)) for name, book in self.state.repertoire.items() for row in book.rows(ACCEPTED)]
+
+    def _note_retention(self, population: Sequence[Place], result: Retention, purpose: str) -> None:
+        lost = set(result.forgotten.tolist())
+        for i, n, k in zip(result.tested.tolist(), result.lifetimes, result.successes, strict=True):
+            name, row = population[i]
+            book = self.state.repertoire[name]
+            task = self._id(name, book.vector[row])
+            self._evaluated(task, purpose, n, k)
+            if bool(book.forgotten[row]) != (i in lost):
+                kind = "forgotten" if i in lost else "restored"
+                self.journal.events.append((task, kind, f"solved in {k} of {n} lifetimes"))
+                self._keep(name, book.change(row, forgotten=i in lost))
+
+    def _drawer(self, items: Sequence[Place], purpose: str) -> Draw:
+        """The acceptance test's view of today's learner in these tasks; fresh seeds at every call."""
+        vectors = [self.state.repertoire[name].vector[row] for name, row in items]
+
+        def draw(index: np.ndarray, count: np.ndarray) -> np.ndarray:
+            wins = np.zeros(len(index), np.int64)
+            for name in self.families:
+                mine = np.array([j for j, i in enumerate(index) if items[i][0] == name], np.int64)
+                if mine.size == 0:
+                    continue
+                rows = np.repeat(mine, count[mine])
+                played = np.stack([vectors[index[j]] for j in rows])
+                out = self.programs.evaluate(name, self._params(), played, self._fresh(), purpose)
+                wins += np.bincount(rows, out.success[:, -1], minlength=len(index)).astype(np.int64)
+            return wins
+
+        return draw
