@@ -54,7 +54,7 @@ class Policy:
     width: int = 64
     heads: int = 4
     head: int = 8
-    chunk: int = 40
+    chunk: int = 8
 
     def __post_init__(self):
         if self.memory not in MEMORIES:
@@ -152,7 +152,7 @@ class Policy:
     def _fast_sequence(self, params: Params, hidden: jax.Array) -> jax.Array:
         """The same recurrence in chunks: matrix products inside a chunk, the memory carried between chunks."""
         total = hidden.shape[0]
-        chunk = self.chunk if total % self.chunk == 0 else total
+        chunk = max(steps for steps in range(1, self.chunk + 1) if total % steps == 0)
         parts = jax.tree.map(lambda x: x.reshape(total // chunk, chunk, *x.shape[1:]), self._queries(params, hidden))
         causal = jnp.tril(jnp.ones((chunk, chunk), bool))[:, :, None]
 
