@@ -17,7 +17,9 @@ from openended.types import LearnReport, Rollout
 class RL2(AbstractLearner):
     """The default learner; with ``memory=none`` it is the memoryless control.
 
-    The learning rate falls linearly from ``learning_rate`` to ``final_learning_rate`` over ``decay_updates`` updates.
+    The learning rate falls exponentially from ``learning_rate`` to ``final_learning_rate`` over ``decay_updates`` updates.
+    What acts is a running average of the weights over the last ``1 / averaging`` updates or so (Polyak and Juditsky 1992):
+    it solves more than the weights of any single update, and forgets less from one round to the next.
     """
 
     def __init__(
@@ -29,6 +31,7 @@ class RL2(AbstractLearner):
         final_learning_rate: float = 3e-4,
         decay_updates: int = 300,
         max_gradient_norm: float = 0.5,
+        averaging: float = 0.1,
         extrinsic_weight: float = 1.0,
     ):
         require_positive(
@@ -36,26 +39,33 @@ class RL2(AbstractLearner):
             final_learning_rate=final_learning_rate,
             decay_updates=decay_updates,
             max_gradient_norm=max_gradient_norm,
+            averaging=averaging,
         )
+        if averaging > 1.0:
+            raise ValueError(f"learner.averaging is {averaging}; allowed: above 0 and at most 1")
         self.policy = policy(memory=memory)
         self.settings = settings
+        self.averaging = averaging
         self.extrinsic_weight = extrinsic_weight
         steps = decay_updates * settings.epochs * settings.minibatches
-        schedule = optax.linear_schedule(learning_rate, final_learning_rate, steps)
+        ratio = final_learning_rate / learning_rate
+        schedule = optax.exponential_decay(learning_rate, steps, ratio, end_value=final_learning_rate)
         self.optimiser = optax.chain(optax.clip_by_global_norm(max_gradient_norm), optax.adam(schedule, eps=1e-5))
 
     def init(self, key: jax.Array) -> LearnerState:
         """A new-born policy."""
         params = self.policy.init(key)
-        return LearnerState(params, self.optimiser.init(params), jnp.zeros((), jnp.int32))
+        return LearnerState(params, (params, self.optimiser.init(params)), jnp.zeros((), jnp.int32))
 
     def update(
         self, state: LearnerState, sample: Sample, tasks, intrinsic: Intrinsic, key: jax.Array
     ) -> tuple[LearnerState, Rollout, LearnReport]:
-        """Roll out whole lifetimes, then PPO."""
+        """Roll out whole lifetimes with the newest weights, then PPO on them; the average follows."""
         sample_key, order_key = jax.random.split(key)
-        rollout = sample(state.params, tasks, sample_key)
+        newest, _ = state.optimiser
+        rollout = sample(newest, tasks, sample_key)
         batch = ppo.prepare(rollout, self.reward(rollout, intrinsic), self.settings)
-        start = (state.params, state.optimiser)
-        (params, optimiser), metrics = ppo.improve(self.policy, self.optimiser, self.settings, start, batch, order_key)
-        return LearnerState(params, optimiser, state.updates + 1), rollout, report(rollout, metrics)
+        after, metrics = ppo.improve(self.policy, self.optimiser, self.settings, state.optimiser, batch, order_key)
+        share = jnp.maximum(self.averaging, 1.0 / (state.updates + 1.0))  # the first weights are soon forgotten
+        params = optax.incremental_update(after[0], state.params, share)
+        return LearnerState(params, after, state.updates + 1), rollout, report(rollout, metrics)
