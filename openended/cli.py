@@ -74,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     family = _work(commands, "family", "openended.inspection:family", "the families, or every number of one family's tasks")
     family.add_argument("name", nargs="?", metavar="NAME", help="a family; without it, their names")
     _add_json(family)
+    _add_ablate(commands)
     _add_bench(commands)
     _add_json(_work(commands, "doctor", "openended.doctor:run", "whether this machine and installation are fit for a run"))
     return top
@@ -161,6 +162,12 @@ def _add_replay(commands: Any) -> None:
     replay.add_argument("--gif", metavar="FILE", help="animate every episode")
     replay.add_argument("--out", metavar="FILE", help="write the frames to FILE as JSON")
     _add_json(replay)
+
+
+def _add_ablate(commands: Any) -> None:
+    ablate = _work(commands, "ablate", "openended.ablate:run", "train arms on equal budgets, with the same seeds, and compare")
+    ablate.add_argument("overrides", nargs="*", metavar="group=option|key=value", help="see docs/ablations.md")
+    _add_json(ablate)
 
 
 def _add_bench(commands: Any) -> None:

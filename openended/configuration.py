@@ -30,13 +30,27 @@ def read(overrides: Sequence[str]) -> DictConfig:
     Raises:
         ConfigurationError: a key or option is unknown, or a value is not one.
     """
+    config = _composed("config", overrides)
+    _check(config)
+    return config
+
+
+def read_sweep(overrides: Sequence[str]) -> DictConfig:
+    """The keys ``ablate.*`` with these overrides; they describe a sweep and are no part of a run's configuration.
+
+    Raises:
+        ConfigurationError: a key is unknown, or a value is not one.
+    """
+    return _composed("ablate/arms", overrides).ablate
+
+
+def _composed(file: str, overrides: Sequence[str]) -> DictConfig:
     try:
         with initialize_config_dir(str(folder()), version_base="1.3"):
-            config = compose("config", overrides=list(overrides))
+            config = compose(file, overrides=list(overrides))
         OmegaConf.resolve(config)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigurationError(" ".join(str(error).split())) from error
-    _check(config)
     return config
 
 
@@ -62,14 +76,18 @@ def build(config: DictConfig):
         raise ConfigurationError(" ".join(str(cause).split())) from error
 
 
+def check_name(key: str, name: str) -> None:
+    """A ConfigurationError unless the name can be that of a folder."""
+    if not name or "/" in name or name.startswith("."):
+        raise ConfigurationError(f"{key} is '{name}'; allowed: a folder name without '/' that does not begin with '.'")
+
+
 def _check(config: DictConfig) -> None:
     for key, least in _LEAST.items():
         value = OmegaConf.select(config, key)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ConfigurationError(f"{key} is {value}; allowed: a whole number of at least {least}")
-    name = str(config.run.name)
-    if not name or "/" in name or name.startswith("."):
-        raise ConfigurationError(f"run.name is '{name}'; allowed: a folder name without '/' that does not begin with '.'")
+    check_name("run.name", str(config.run.name))
     if not config.get("families"):
         raise ConfigurationError("family is empty; allowed: at least one of " + ", ".join(_options("family")))
 

@@ -48,10 +48,11 @@ def plot_run(folder: str | Path, series: Series) -> list[Path]:
     }
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    return [path for name, draw in parts.items() if (path := _save(folder / f"{name}.png", draw, series))]
+    return [path for name, draw in parts.items() if (path := save(folder / f"{name}.png", draw, series))]
 
 
-def _save(path: Path, draw: Callable[[Axes, Series], bool], series: Series) -> Path | None:
+def save(path: Path, draw: Callable[[Axes, Any], bool], series: Any, size: tuple[float, float] = (5.6, 3.4)) -> Path | None:
+    """Draw one plot of ``size`` inches into a PNG file; None, and no file, when ``draw`` found nothing to draw."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -71,7 +72,7 @@ def _save(path: Path, draw: Callable[[Axes, Series], bool], series: Series) -> P
         "lines.markersize": 4,
     }
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=(5.6, 3.4), dpi=120, layout="constrained")
+        figure = Figure(figsize=size, dpi=120, layout="constrained")
         FigureCanvasAgg(figure)  # no pyplot: it would keep every figure alive and ask for a display
         if not draw(figure.add_subplot(), series):
             return None

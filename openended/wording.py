@@ -28,8 +28,8 @@ def suite_lines(found: dict[str, Any], about: str) -> list[str]:
     numbers = [f"episode {i + 1}" for i in range(len(within["all"]) - len(_PAIRS))]
     return [
         f"Held-out suite {found['suite']}: {found['tasks']} tasks, {about}",
-        *["", "Success in the last episode of a lifetime", *_table(learners, levels)],
-        *["", "The trained learner within a lifetime", *_table([*numbers, *_PAIRS.values()], within)],
+        *["", "Success in the last episode of a lifetime", *table(learners, levels)],
+        *["", "The trained learner within a lifetime", *table([*numbers, *_PAIRS.values()], within)],
         *["", *_HOW_TO_READ],
     ]
 
@@ -38,7 +38,7 @@ def _cell(value: Mapping[str, float], form: str = ".2f") -> str:
     return f"{value['mean']:{form}} [{value['low']:{form}}, {value['high']:{form}}]"
 
 
-def _table(head: Sequence[str], rows: Mapping[str, Sequence[str]]) -> list[str]:
+def table(head: Sequence[str], rows: Mapping[str, Sequence[str]]) -> list[str]:
     """Aligned lines: names on the left, cells on the right."""
     lines = [("", *head), *((name, *cells) for name, cells in rows.items())]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -9,7 +9,7 @@ import pytest
 
 from openended import cli
 
-COMMANDS = ("train", "eval", "archive", "task", "replay", "family", "bench", "doctor")
+COMMANDS = ("train", "eval", "archive", "task", "replay", "family", "ablate", "bench", "doctor")
 
 
 def leaves(parser):
