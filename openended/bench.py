@@ -33,6 +33,7 @@ from envs import validity
 from envs.base import AbstractFamily
 from openended import configuration, recording, rollouts, trees
 from openended.archive import Archive
+from openended.compilations import Compilations
 from openended.exporting import emit
 from openended.ledger import LoopState, Settings
 from openended.locate import CommandError
@@ -46,7 +47,6 @@ ACCELERATOR_BATCHES = (2048, 8192, 32768)
 REPEATS, QUICK_REPEATS = 5, 3
 QUICK_UPDATES = 8
 WARM_UP = 3  # rounds; the last of them in the first, untimed, pass over all parts
-COMPILED = "/jax/core/compile/backend_compile_duration"
 ALL = "all"
 
 
@@ -174,33 +174,30 @@ class Rounds:
     def __init__(self, config: DictConfig, loop: Loop, folder: Path):
         self.loop, self.folder, self.state, self.heldout = loop, folder, loop.init(), Heldout(config, loop)
         self.seen: list[Seen] = []
-        self.inside, self.compilations = 0.0, 0
+        self.inside, self.made = 0.0, Compilations()
         for name in ("ground", "evaluate", "learn"):
             setattr(loop.programs, name, self._timed(getattr(loop.programs, name)))
 
     def __enter__(self) -> Rounds:
         self.archive, self.metrics = Archive(self.folder / "archive.db"), MetricsWriter(self.folder)
-        jax.monitoring.register_event_duration_secs_listener(self._listen)
+        self.made.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        jax.monitoring.unregister_event_duration_listener(self._listen)
+        self.made.__exit__()
         self.metrics.close()
         self.archive.close()
 
     def next(self) -> None:
         """One round."""
-        before, inside, compilations = self.state, self.inside, self.compilations
+        before, inside, compilations = self.state, self.inside, self.made.count
         began = time.perf_counter()
         self.state, journal = self.loop.round(before)
         journal.metrics |= self.heldout.measure(self.state)
         recording.store(self.folder, self.archive, self.metrics, self.loop.families, self.state, journal)
         seconds = time.perf_counter() - began
         steps = {purpose: int(count - before.steps[purpose]) for purpose, count in self.state.steps.items()}
-        self.seen.append(Seen(seconds, self.inside - inside, steps, self.compilations - compilations))
-
-    def _listen(self, event: str, duration_secs: float, **_: Any) -> None:
-        self.compilations += event == COMPILED
+        self.seen.append(Seen(seconds, self.inside - inside, steps, self.made.count - compilations))
 
     def _timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any, **options: Any) -> Any:

@@ -13,11 +13,12 @@ from openended import plots
 from openended.archive_reading import Reading
 from openended.ledger import LoopState
 from openended.metrics import read_metrics
+from openended.summary import WARM_UP
 from openended.terminal import FIRST, LAST
 
 
 def facts(archive: Reading, state: LoopState) -> dict[str, Any]:
-    """Keys of :func:`terminal.summary_lines`, but for the run's name, interruption and plots."""
+    """Keys of :func:`summary.summary_lines`, but for the run's name, interruption and plots."""
     accepted, last = archive.accepted(), archive.latest()
     skills = [task for task in accepted if task.kind == "skill"]
     lost = set(archive.forgotten())
@@ -34,6 +35,10 @@ def facts(archive: Reading, state: LoopState) -> dict[str, Any]:
         },
         "reasons": Counter(event.reason.split(":")[0] for event in archive.events("rejected")),
     }
+    begun = [0, *(event.round for event in archive.events("resumed"))]
+    warm = [n for round, n in archive.metrics("compiled") if not any(0 < round - start <= WARM_UP for start in begun)]
+    if warm:
+        told["compiled"], told["starts"] = int(sum(warm)), len(begun)
     hard = accepted_difficulty(state)[0]
     if len(hard) >= 8:
         part = max(4, len(hard) // 4)

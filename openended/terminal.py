@@ -1,4 +1,4 @@
-"""What a run says on the terminal: live progress with rich where there is one, plain lines elsewhere, and a summary.
+"""What a run says on the terminal: live progress with rich where there is one, plain lines elsewhere.
 
 Every number is optional: what a round did not measure keeps its last value, what was never measured is left out. Keys
 are those of the archive's `metric` table, plus `candidates frontier speedups difficulty steps_per_s steps_per_s_learn` and, per
@@ -8,13 +8,14 @@ family, `heldout_first_FAMILY heldout_last_FAMILY`. Output never stops a run: a 
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
+
+from openended.summary import clock, count, finite, hyphened, share, summary_lines
 
 _WINDOW = 20  # rounds over which the remaining time is estimated
 _COUNTS = ("candidates", "frontier", "accepted", "retained", "speedups")  # the last three are kept: skills, and speed-ups
@@ -67,7 +68,7 @@ class Progress:
     def round(self, metrics: Mapping[str, Any]) -> None:
         """A round is done; `metrics` are its numbers, with `round` among them or else one more than before."""
         number = metrics.get("round", self._values.get("round", 0) + 1)
-        known = {key: float(x) for key, x in metrics.items() if _finite(x)}
+        known = {key: float(x) for key, x in metrics.items() if finite(x)}
         # Replaced, never changed in place: rich's thread reads it at any moment.
         self._values = {**self._values, **known, "round": float(number)}
         self._marks.append((time.monotonic(), self.fraction))
@@ -87,7 +88,7 @@ class Progress:
             self._live.console.print(Text(text))  # markup=False would reach the live display too
 
     def summary(self, facts: Mapping[str, Any]) -> None:
-        """End the display and print what came of the run and what to type next; see `summary_lines` for the keys."""
+        """End the display and print what came of the run and what to type next; see `openended.summary` for the keys."""
         self.close()
         for heading, text in summary_lines(facts):
             self._print(f"\033[1m{text}\033[0m" if heading and not self.plain else text)
@@ -127,7 +128,7 @@ class Progress:
         values = self._values
         tasks = [f"{key} {values[key]:.0f}" for key in ("candidates", "frontier") if key in values]
         kept = [f"accepted {values['accepted']:.0f}"] if "accepted" in values else []
-        kept += [f"retained {values['retained']:.0f}{_share(values)}"] if "retained" in values else []
+        kept += [f"retained {values['retained']:.0f}{share(values)}"] if "retained" in values else []
         kept += [f"speed-ups {values['speedups']:.0f}"] if "speedups" in values else []
         kept += [f"difficulty {values['difficulty']:.2f}"] if "difficulty" in values else []
         steps = _of(values, self._totals, "steps_total", count)
@@ -146,7 +147,7 @@ class Progress:
     def _line(self) -> Iterator[str]:
         values = self._values
         yield "round " + _of(values, self._totals, "round", "{:.0f}".format)
-        yield from (f"{_hyphened(key)} {values[key]:.0f}" for key in _COUNTS if key in values)
+        yield from (f"{hyphened(key)} {values[key]:.0f}" for key in _COUNTS if key in values)
         yield from (f"{family} {text}" for family, text in _heldout(values, "->"))
         if steps := _of(values, self._totals, "steps_total", count):
             yield f"steps {steps}"
@@ -184,87 +185,6 @@ class Progress:
             print(text, file=self._stream, flush=True)
 
 
-def summary_lines(facts: Mapping[str, Any]) -> list[tuple[bool, str]]:
-    """The summary as (is a heading, line). All keys are optional:
-
-    `run rounds steps_total seconds` · `accepted retained speedups forgotten` (counts) · `difficulty` (first, last) ·
-    `heldout` {group: {learner: success or {mean, low, high}}}, success in the last episode · `reasons` {why a task was
-    not accepted: how many} · `interrupted` (signal's name) · `task` (an id to replay) · `plots` (paths) · `notes`.
-    """
-    run = str(facts.get("run", "RUN"))
-    size = [f"{facts['rounds']} rounds"] if "rounds" in facts else []
-    size += [f"{count(facts['steps_total'])} environment steps"] if "steps_total" in facts else []
-    size += [clock(facts["seconds"])] if "seconds" in facts else []
-    begun = "Interrupted and saved" if facts.get("interrupted") else "Done"
-    lines = [(False, ""), (True, f"{begun}: {run}" + (f" ({', '.join(size)})" if size else ""))]
-    lines += [(False, text) for text in _learned(facts)]
-    lines += _heldout_table(facts.get("heldout", {}))
-    if reasons := facts.get("reasons", {}):
-        lines += [(False, ""), (True, "Tasks that were not accepted")]
-        ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
-        lines += [(False, f"  {number:6d}  {reason}") for reason, number in ordered[:6]]
-        if len(ordered) > 6:
-            lines.append((False, f"  {sum(number for _, number in ordered[6:]):6d}  for other reasons"))
-    lines += [(False, str(note)) for note in facts.get("notes", ())]
-    lines += [(False, f"Plot: {path}") for path in facts.get("plots", ())]
-    again = [(f"openended train run.name={run}", "go on where it stopped")] if facts.get("interrupted") else []
-    commands = [
-        *again,
-        (f"openended eval {run}", "held-out tasks, next to untrained, random and memory-wiped learners"),
-        (f"openended archive list {run} --status accepted", "every task that was learned"),
-        *([(f"openended replay {run} {facts['task']}", "watch the newest one")] if "task" in facts else []),
-    ]
-    width = max(len(command) for command, _ in commands)
-    lines += [(False, ""), (True, "What to type next")]
-    return lines + [(False, f"  {command:{width}}  {why}") for command, why in commands]
-
-
-def count(number: float) -> str:
-    """1234567 as 1.23M."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(number) >= size * 0.9995:
-            return f"{number / size:.3g}{letter}"
-    return f"{number:.0f}"
-
-
-def clock(seconds: float) -> str:
-    """Seconds as m:ss or h:mm:ss."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def _learned(facts: Mapping[str, Any]) -> Iterator[str]:
-    if "accepted" in facts:
-        kept = f"; the final learner still solves {facts['retained']}{_share(facts)}" if "retained" in facts else ""
-        yield f"It learned {facts['accepted']} new tasks that an earlier learner failed{kept}."
-    others = [f"{facts[key]} {_hyphened(key)}" for key in ("speedups", "forgotten") if facts.get(key)]
-    if others:
-        yield f"Besides: {', '.join(others)}."
-    if "difficulty" in facts:
-        first, last = facts["difficulty"]
-        yield f"Difficulty of accepted tasks: {first:.2f} at first, {last:.2f} in the end."
-
-
-def _heldout_table(heldout: Mapping[str, Mapping[str, Any]]) -> list[tuple[bool, str]]:
-    if not heldout:
-        return []
-    learners = list(dict.fromkeys(name for group in heldout.values() for name in group))
-    names = max(map(len, heldout))
-    cells = {(g, n): _cell(group.get(n)) for g, group in heldout.items() for n in learners}
-    widths = {n: max(len(n), *(len(cells[g, n]) for g in heldout)) for n in learners}
-    head = "  ".join(f"{n:>{widths[n]}}" for n in learners)
-    rows = [f"  {g:{names}}  " + "  ".join(f"{cells[g, n]:>{widths[n]}}" for n in learners) for g in heldout]
-    title = (True, "Held-out tasks: success in the last episode of a lifetime")
-    return [(False, ""), title, (False, f"  {'':{names}}  {head}"), *((False, row) for row in rows)]
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return f"{value['mean']:.2f} [{value['low']:.2f}, {value['high']:.2f}]"
-    return f"{value:.2f}" if _finite(value) else "-"
-
-
 def _heldout(values: Mapping[str, float], arrow: str) -> list[tuple[str, str]]:
     families = [key.removeprefix(LAST) for key in values if key.startswith(LAST)]
     keys = {family: (FIRST + family, LAST + family) for family in families}
@@ -280,18 +200,3 @@ def _of(values: Mapping[str, float], totals: Mapping[str, int | None], key: str,
     if key not in values:
         return ""
     return form(values[key]) + (f"/{form(total)}" if (total := totals.get(key)) else "")
-
-
-def _hyphened(key: str) -> str:
-    return key.replace("speedups", "speed-ups")
-
-
-def _share(values: Mapping[str, Any]) -> str:
-    return f" ({100 * values['retained'] / values['accepted']:.0f} %)" if values.get("accepted") else ""
-
-
-def _finite(value: Any) -> bool:
-    try:
-        return math.isfinite(value)
-    except TypeError:
-        return False

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from openended import closing, configuration, evaluate, recording
 from openended.archive import Archive
+from openended.compilations import Compilations
 from openended.configuration import ConfigurationError
 from openended.ledger import LoopState
 from openended.locate import CommandError
@@ -75,16 +76,17 @@ class Session:
         self.state = self._restore()
         self.metrics = MetricsWriter(folder.path, resume_from_round=int(self.state.round))
         self.last = self.archive.latest()
+        self.made, self.counted = Compilations(), 0
 
     def run(self, rounds: int, steps: int) -> bool:
         """Rounds until a budget ends (True) or a signal stops (False); then the summary and the plots."""
         finished = True
         try:
-            if self._within(rounds, steps):
-                self._stage("compile")
-                self.loop.compile(self.state)
-            while self._within(rounds, steps):
-                self._round()
+            with self.made:
+                if self._within(rounds, steps):
+                    self._begin()
+                while self._within(rounds, steps):
+                    self._round()
         except Stopped:
             self.folder.log(f"stopped by {self.stop.requested} after round {int(self.state.round)}")
             finished = False
@@ -96,6 +98,13 @@ class Session:
 
     def _within(self, rounds: int, steps: int) -> bool:
         return int(self.state.round) < rounds and sum(int(n) for n in self.state.steps.values()) < steps
+
+    def _begin(self) -> None:
+        """Note in the archive that another process goes on, and begin to compile."""
+        if int(self.state.round):
+            self.archive.note_resumed(int(self.state.round), f"after round {int(self.state.round)}")
+        self._stage("compile")
+        self.loop.compile(self.state)
 
     def _close(self) -> None:
         with Archive(self.archive.path, readonly=True) as archive:
@@ -115,7 +124,9 @@ class Session:
             "seconds": seconds,
             "steps_per_s": (sum(int(n) for n in state.steps.values()) - before) / seconds,
             "steps_per_s_learn": (int(state.steps["learn"]) - learned) / seconds,
+            "compiled": float(self.made.count - self.counted),
         }
+        self.counted = self.made.count
         recording.store(self.folder.path, self.archive, self.metrics, self.loop.families, state, journal)
         self.state, self.last = state, {**self.last, **journal.metrics, "round": float(journal.round)}
         self.progress.round(self.last)

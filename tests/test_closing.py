@@ -1,23 +1,26 @@
 """What a run says when it stops, on small runs of the physics-free family that accept without a test."""
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from openended import cli
 from openended.archive import Archive
+from openended.train import Heldout
 
 SMALL = ["loop.candidates=16", "loop.entries=8", "loop.updates=1", "loop.rows=16", "loop.capacity=64", "heldout.lifetimes=2"]
 
 
 @pytest.fixture(scope="module")
 def train(tmp_path_factory):
-    """Runs `openended train` on the run `tiny`, in which many candidates are speed-ups."""
+    """Runs `openended train` on a small run, in which many candidates are speed-ups; its archive."""
     root = tmp_path_factory.mktemp("runs")
 
-    def run(*more):
+    def run(*more, name="tiny"):
         many = ["generator.speedups=0.5", "generator.immigrants=0.25"]
-        named = [f"run.root={root}", "run.name=tiny", "acceptance=off", *many, *SMALL]
+        named = [f"run.root={root}", f"run.name={name}", "acceptance=off", *many, *SMALL]
         assert cli.main(["train", "experiment=probe", *named, *more]) == 0
-        return Archive(root / "tiny" / "archive.db", readonly=True)
+        return Archive(root / name / "archive.db", readonly=True)
 
     return run
 
@@ -55,3 +58,26 @@ def test_skills_and_speed_ups_are_counted_apart(finished):
     assert (last["accepted"], last["speedups"], last["retained"]) == (kinds["skill"], kinds["speedup"], len(kept))
     assert f"It learned {kinds['skill']} new tasks that an earlier learner failed; " in told[0]
     assert f"Besides: {kinds['speedup']} speed-ups." in told
+
+
+def test_a_warm_run_compiles_nothing(finished):
+    archive, told = finished
+    counts = dict(archive.metrics("compiled"))
+    assert counts[1] > 0 and counts[3] == 0
+    assert "Compilations after round 2: 0." in told
+
+
+def test_compilations_are_seen(train, monkeypatch, capsys):
+    """A round that makes a program of a new shape says so, in a run that was resumed as well."""
+
+    def measure(self, state):
+        jax.jit(lambda x: x + 1)(jnp.zeros(1000 + int(state.round)))
+        return {}
+
+    monkeypatch.setattr(Heldout, "measure", measure)
+    train("run.rounds=3", name="noisy").close()
+    assert "Compilations after round 2: " in (text := capsys.readouterr().out) and "round 2: 0." not in text
+    with train("run.rounds=5", name="noisy") as archive:
+        counts = dict(archive.metrics("compiled"))
+    assert counts[3] > 0 and counts[5] > 0
+    assert f"Compilations after round 2 of each start: {counts[3]:.0f}." in capsys.readouterr().out

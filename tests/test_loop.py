@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from openended import checkpoint, configuration
+from openended.compilations import Compilations
 from openended.ledger import mixture
 from openended.objectives.off import Off
 from openended.repertoire import ACCEPTED, EMPTY, FRONTIER, SEEN, empty
@@ -51,24 +52,9 @@ def test_the_same_seed_gives_the_same_run():
 
 def test_nothing_compiles_after_the_first_rounds():
     states, _ = history()
-    with _count_compilations() as count:
+    with Compilations() as made:
         loop().round(states[-1])
-    assert count["compilations"] == 0
-
-
-class _count_compilations:
-    """Counts backend compilations through jax's own monitoring events."""
-
-    def __enter__(self):
-        self.found = collections.Counter()
-        jax.monitoring.register_event_duration_secs_listener(self._listen)
-        return self.found
-
-    def _listen(self, event, duration, **_):
-        self.found["compilations"] += event == "/jax/core/compile/backend_compile_duration"
-
-    def __exit__(self, *_):
-        jax.monitoring.clear_event_listeners()
+    assert made.count == 0
 
 
 def test_journal_and_repertoire_agree():

@@ -13,7 +13,8 @@ import pytest
 
 from openended import plots, terminal
 from openended.plots import plot_run
-from openended.terminal import Progress, clock, count, summary_lines
+from openended.summary import clock, count, summary_lines
+from openended.terminal import Progress
 
 ROUND = {
     "candidates": 64,
@@ -128,6 +129,11 @@ def test_summary_says_what_was_learned_and_what_next():
     for command in ("openended archive list demo", "openended eval demo"):
         assert command in text
     assert "openended train" not in text
+
+
+def test_the_summary_counts_compilations():
+    assert (False, "Compilations after round 2: 0.") in summary_lines({"compiled": 0, "starts": 1})
+    assert (False, "Compilations after round 2 of each start: 3.") in summary_lines({"compiled": 3, "starts": 2})
 
 
 def test_summary_of_an_interrupted_run_says_how_to_go_on():

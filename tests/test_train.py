@@ -13,7 +13,7 @@ import pytest
 
 ROUNDS = 5
 COMMAND = [sys.executable, "-m", "openended.cli", "train", "experiment=probe", f"run.rounds={ROUNDS}"]
-TIMED = {"seconds", "steps_per_s", "steps_per_s_learn"}
+TIMED = {"seconds", "steps_per_s", "steps_per_s_learn", "compiled"}  # of a process, not of the run
 
 
 def start(folder, name, *more):
@@ -27,7 +27,7 @@ def start(folder, name, *more):
 
 
 def rows(folder, name):
-    """Everything the archive holds, but for measured times."""
+    """Everything the archive holds, but for what tells of the process: times and compilations."""
     with sqlite3.connect(folder / name / "archive.db") as connection:
         found = {}
         for table in ("task", "parentage", "event", "evaluation", "metric"):
