@@ -48,6 +48,7 @@ class Plan(NamedTuple):
     folder: Path
     suite: str
     lifetimes: int
+    steps: int
     seeds: list[int]
     arms: dict[str, list[str]]  # what each changes
     common: list[str]  # overrides of all arms
@@ -106,7 +107,7 @@ def plan(overrides: Sequence[str]) -> Plan:
     if not _whole(lifetimes, 1):
         raise ConfigurationError(f"ablate.lifetimes is {lifetimes}; allowed: a whole number of at least 1")
     folder = Path(config.run.root) / str(ablate.name)
-    return Plan(folder, config.heldout.suite, lifetimes, _seeds(ablate.seeds), _arms(ablate), common)
+    return Plan(folder, config.heldout.suite, lifetimes, config.run.steps, _seeds(ablate.seeds), _arms(ablate), common)
 
 
 def _arms(ablate: DictConfig) -> dict[str, list[str]]:
@@ -148,11 +149,12 @@ def check(sweep: Plan) -> None:
     Raises:
         ConfigurationError: an arm's overrides cannot be used, or a run was begun with other ones.
     """
+    plans = {arm: configuration.plain(configuration.read(sweep.overrides(arm, sweep.seeds[0]))) for arm in sweep.arms}
     for arm, seed in sweep.runs():
-        wanted = configuration.plain(configuration.read(sweep.overrides(arm, seed)))
         path = sweep.path(arm, seed)
         if not (path / "config.yaml").exists():
             continue
+        wanted = {**plans[arm], "run": {**plans[arm]["run"], "name": path.name, "seed": seed}}
         for key, was, now in differences(read_config(path), wanted):
             if key != "run.root":  # a folder may move
                 raise ConfigurationError(f"{key} is {now}; the run '{path.name}' has {key}={was}: choose another ablate.name")
@@ -169,10 +171,9 @@ class Sweep:
         """Make what is missing; a sentence for every run that failed, or None when a signal stopped the sweep."""
         runs = list(self.plan.runs())
         open_ = [(i, *pair) for i, pair in enumerate(runs) if finished(self.plan, *pair) is None]
-        steps = count(configuration.read(self.plan.common).run.steps)
         done = len(runs) - len(open_)
         self.say(
-            f"{len(runs)} runs of {steps} steps ({len(self.plan.arms)} arms, {len(self.plan.seeds)} seeds)"
+            f"{len(runs)} runs of {count(self.plan.steps)} steps ({len(self.plan.arms)} arms, {len(self.plan.seeds)} seeds)"
             f" in {self.plan.folder}" + (f"; {done} are finished already" if done else "")
         )
         failed = []

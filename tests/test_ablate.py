@@ -1,0 +1,231 @@
+"""The sweep: arms and seeds from the configuration, runs that are skipped, fail or stop, and the command end to end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from openended import ablate, cli, configuration
+from openended.configuration import ConfigurationError
+
+TINY = ["experiment=probe", "loop.candidates=16", "loop.entries=8", "loop.updates=1", "loop.rows=16", "heldout.every=0"]
+ARMS = configuration.read_sweep([]).overrides
+
+
+def sweep(root, *more, arms="[full,all_off]", seeds="[0,3]", lifetimes=8):
+    named = [f"run.root={root}", "ablate.name=sweep", f"ablate.arms={arms}", f"ablate.seeds={seeds}"]
+    return [*TINY, *named, f"ablate.lifetimes={lifetimes}", "run.steps=100000", *more]
+
+
+def test_seeds_are_the_outer_loop(tmp_path):
+    plan = ablate.plan(sweep(tmp_path))
+    assert [plan.path(*run).name for run in plan.runs()] == ["full-0", "all_off-0", "full-3", "all_off-3"]
+    assert plan.folder == tmp_path / "sweep" and (plan.lifetimes, plan.suite) == (8, "handmade-v1")
+    assert ablate.plan(sweep(tmp_path, seeds="3")).seeds == [0, 1, 2]
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_every_arm_composes(arm, tmp_path):
+    """An arm changes what it names, all else is that of the first arm; run.steps alone ends it."""
+    plan = ablate.plan(sweep(tmp_path, arms=f"[{arm}]"))
+    ablate.check(plan)
+    config = configuration.read(plan.overrides(arm, 3))
+    assert (config.run.name, config.run.seed, config.run.steps) == (f"{arm}-3", 3, 100_000)
+    assert config.run.rounds == ablate.ROUNDS and config.run.root == str(tmp_path / "sweep")
+    off = {part for part in ("generator", "objective", "acceptance") if config[part]._target_.endswith("Off")}
+    meant = {"both_off": {"generator", "objective"}, "all_off": {"generator", "objective", "acceptance"}}
+    assert off == meant.get(arm, {arm.removesuffix("_off")} if arm.endswith("_off") else set())
+    assert (config.learner.memory == "none") == (arm == "memoryless")
+    assert (config.learner.extrinsic_weight == 0) == (arm == "extrinsic_free")
+
+
+def test_an_arm_of_ones_own(tmp_path):
+    own = "ablate.overrides.wide=['learner.policy.width=128','objective=off']"
+    plan = ablate.plan(sweep(tmp_path, own, arms="[full,wide]"))
+    config = configuration.read(plan.overrides("wide", 0))
+    assert config.learner.policy.width == 128 and config.objective._target_.endswith("Off")
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("ablate.arms=[full,fly]", f"ablate.arms is fly; allowed: one or more, each once, of {', '.join(ARMS)}"),
+        ("ablate.arms=[]", "ablate.arms is []; allowed"),
+        ("ablate.arms=[full,full]", "ablate.arms is [full, full]; allowed"),
+        ("ablate.seeds=0", "ablate.seeds is 0; allowed: how many, at least 1, or a list of different whole numbers"),
+        ("ablate.seeds=[1,1]", "ablate.seeds is [1, 1]"),
+        ("ablate.seeds=[-1]", "ablate.seeds is [-1]"),
+        ("ablate.seeds=many", "ablate.seeds is many"),
+        ("ablate.lifetimes=0", "ablate.lifetimes is 0"),
+        ("ablate.name=a/b", "ablate.name is 'a/b'"),
+        ("ablate.nonsense=1", "nonsense"),
+        ("ablate.overrides.full=generator", "ablate.overrides.full is generator; allowed: a list"),
+        ("ablate.overrides.full=['generator=magic']", "magic"),
+        ("run.steps=0", "run.steps is 0; allowed: a whole number above 0"),
+        ("run.seed=1", "run.seed is 1; a sweep sets it itself: give ablate.seeds"),
+        ("run.rounds=1", "run.rounds is 1; a sweep sets it itself: give run.steps"),
+        ("learner=magic", "magic"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence_and_code_3(override, words, tmp_path, capsys):
+    assert cli.main(["ablate", *sweep(tmp_path), override]) == cli.BAD_CONFIGURATION
+    told = capsys.readouterr()
+    assert words in told.err and told.err.count("\n") == 1 and told.out == ""
+
+
+def test_steps_must_be_given(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"run\.steps is not given"):
+        ablate.plan([text for text in sweep(tmp_path) if not text.startswith("run.steps")])
+
+
+ROWS = [{"family": "probe", "group": group, "size": "small", "description": group} for group in ("visible", "hidden_goal")]
+
+
+class Script:
+    """Stands for Child: notes what is called, and answers with the codes of `codes` and an evaluation made by hand."""
+
+    def __init__(self):
+        self.calls, self.codes = [], {}
+
+    def __call__(self, words, log, lock, keep=False):
+        self.calls.append((words[0], log.parent.name))
+        self.words, self.code = words, self.codes.get(self.calls[-1], 0)
+        return self
+
+    def wait(self, stop):
+        return self.code
+
+    def last_line(self):
+        return "openended: something is wrong"
+
+    def output(self):
+        level = 0.75 if "full" in self.words[1] else 0.25
+        group = {"learners": {"trained": {"episode_success": [{"mean": level}]}}}
+        rows = [{**row, "trained_last": level, "trained_first": 0.0, "wiped_last": 0.0} for row in ROWS]
+        return json.dumps({"suite": "handmade-v1", "per_task": rows, "groups": {"all": group}})
+
+
+@pytest.fixture
+def script(monkeypatch):
+    made = Script()
+    facts = {"steps": {"learn": 100_000}, "accepted": 2, "retained": 1, "rounds": 3, "seconds": 60.0}
+    monkeypatch.setattr(ablate, "Child", made)
+    monkeypatch.setattr(ablate, "facts", lambda plan, path: facts | {"lifetimes": plan.lifetimes})
+    return made
+
+
+def report(root):
+    return json.loads((root / "sweep" / "report.json").read_text())
+
+
+def test_a_sweep_from_beginning_to_end(script, tmp_path, capsys):
+    assert cli.main(["ablate", *sweep(tmp_path, seeds="5")]) == 0
+    assert script.calls[:4] == [("train", "full-0"), ("eval", "full-0"), ("train", "all_off-0"), ("eval", "all_off-0")]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"10 runs of 100k steps (2 arms, 5 seeds) in {tmp_path / 'sweep'}"
+    assert "to go] 1/10 full-0: success in the last episode: all 0.75; accepted 2, 100k steps, 1:00" in lines[1]
+    assert lines[-1] == f"Report: {tmp_path / 'sweep' / 'report.md'}"
+    found = report(tmp_path)
+    assert found["arms"]["full"]["handmade-v1/hidden_goal"] == {"iqm": 0.75, "low": 0.75, "high": 0.75, "seeds": 5}
+    assert found["budgets"] == {"full": [100_000] * 5, "all_off": [100_000] * 5}
+    assert {row["verdict"] for row in found["comparisons"]} == {"a"}
+    assert found["about"]["arms"]["all_off"] == ["generator=off", "objective=off", "acceptance=off"]
+    assert str(tmp_path) not in json.dumps(found)
+
+
+def test_finished_runs_are_skipped(script, tmp_path, capsys):
+    assert cli.main(["ablate", *sweep(tmp_path, arms="[full]")]) == 0
+    script.calls.clear()
+    assert cli.main(["ablate", "--json", *sweep(tmp_path)]) == 0
+    assert [name for what, name in script.calls if what == "train"] == ["all_off-0", "all_off-3"]
+    told = capsys.readouterr()
+    assert "2 are finished already" in told.err
+    assert json.loads(told.out[told.out.rindex('{"arms"') :]) == report(tmp_path)
+    script.calls.clear()
+    assert cli.main(["ablate", *sweep(tmp_path)]) == 0 and script.calls == []
+    assert cli.main(["ablate", *sweep(tmp_path, lifetimes=9)]) == 0 and len(script.calls) == 8, "another evaluation is wanted"
+
+
+def test_the_report_is_current_after_every_run(script, tmp_path):
+    script.codes = {("train", "full-3"): 75}
+    assert cli.main(["ablate", *sweep(tmp_path)]) == 75
+    assert script.calls[-1] == ("train", "full-3")
+    assert report(tmp_path)["budgets"] == {"full": [100_000], "all_off": [100_000]}
+
+
+def test_a_run_that_fails_does_not_stop_the_others(script, tmp_path, capsys):
+    script.codes = {("train", "full-0"): 1, ("eval", "all_off-0"): 1}
+    assert cli.main(["ablate", *sweep(tmp_path)]) == cli.FAILED
+    told = capsys.readouterr()
+    assert "openended: full-0: 'train' ended with code 1: openended: something is wrong (see " in told.err
+    assert "openended: all_off-0: 'eval' ended with code 1" in told.err and "Traceback" not in told.err
+    assert report(tmp_path)["details"]["full"]["seeds"] == [3]
+    script.codes = {}
+    assert cli.main(["ablate", *sweep(tmp_path)]) == 0
+    assert report(tmp_path)["details"]["full"]["seeds"] == [0, 3]
+
+
+def test_a_configuration_that_a_run_refuses_ends_the_sweep(script, tmp_path, capsys):
+    script.codes = {("train", "full-0"): 3}
+    assert cli.main(["ablate", *sweep(tmp_path)]) == cli.BAD_CONFIGURATION
+    assert capsys.readouterr().err == "openended: something is wrong\n" and len(script.calls) == 1
+
+
+def test_a_run_of_other_values_is_not_taken_for_one_of_this_sweep(script, tmp_path, capsys):
+    plan = ablate.plan(sweep(tmp_path))
+    path = plan.path("full", 0)
+    path.mkdir(parents=True)
+    stored = configuration.plain(configuration.read(plan.overrides("full", 0)))
+    (path / "config.yaml").write_text(json.dumps(stored))
+    ablate.check(plan)
+    for override, key in (("run.steps=5", "run.steps"), ("loop.updates=7", "loop.updates")):
+        assert cli.main(["ablate", *sweep(tmp_path), override]) == cli.BAD_CONFIGURATION
+        told = capsys.readouterr().err
+        assert f"{key} is " in told and f"the run 'full-0' has {key}=" in told and "another ablate.name" in told
+    assert script.calls == []
+
+
+def start(root):
+    command = [sys.executable, "-m", "openended.cli", "ablate", *sweep(root, seeds="2", lifetimes=4)]
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+
+def wait_for(path, process):
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_two_arms_and_two_seeds_killed_and_stopped_in_between(tmp_path):
+    folder = tmp_path / "sweep"
+    process = start(tmp_path)
+    wait_for(folder / "all_off-0" / "metrics.jsonl", process)  # in the middle of the second run
+    process.kill()
+    process.communicate()
+    first = (folder / "full-0" / "holdout.json").stat().st_mtime_ns
+    process = start(tmp_path)
+    wait_for(folder / "full-1" / "config.yaml", process)
+    process.send_signal(signal.SIGTERM)
+    text, _ = process.communicate(timeout=300)
+    assert process.returncode == 75, text
+    assert "the same command goes on" in text and list(report(tmp_path)["budgets"]) == ["full", "all_off"]
+    process = start(tmp_path)
+    text, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, text
+    assert "2 are finished already" in text and "Traceback" not in text and "Warning" not in text
+    assert (folder / "full-0" / "holdout.json").stat().st_mtime_ns == first
+    found = report(tmp_path)
+    assert {arm: levels["handmade-v1/all"]["seeds"] for arm, levels in found["arms"].items()} == {"full": 2, "all_off": 2}
+    assert found["details"]["full"]["seeds"] == [0, 1] and all(sum(row) > 0 for row in found["budgets"].values())
+    assert {row["verdict"] for row in found["comparisons"]} <= {"not distinguishable", "unequal budgets"}
+    assert (folder / "report.md").exists() and (folder / "report.png").exists()
+    for arm in ("full", "all_off"):
+        path = folder / f"{arm}-1"
+        assert cli.main(["archive", "check", str(path)]) == 0
+        assert json.loads((path / "holdout.json").read_text())["tasks"] == 7
