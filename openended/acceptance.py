@@ -127,6 +127,8 @@ class PowerPlay(AbstractAcceptance):
     epsilon: share of the archive that may be forgotten.
     delta: probability of overlooking that more is forgotten, per round or over the run, as `spending` says.
     miss, false_alarm: error rates of a retention verdict at exactly `forget` and at exactly `solve`.
+    sample: tasks of a retention sample, at least; a smaller archive is tested whole. More tasks cost lifetimes and spare
+        repairs and roll-backs of learners that forgot less than epsilon.
     """
 
     alpha: float = 0.05
@@ -137,6 +139,7 @@ class PowerPlay(AbstractAcceptance):
     miss: float = 0.02
     false_alarm: float = 0.001
     spending: str = "per_round"
+    sample: int = 256
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -144,6 +147,7 @@ class PowerPlay(AbstractAcceptance):
         _require(self, ("miss", "false_alarm"), float, lambda v: 0 < v < 0.5, "a number above 0 and below 0.5")
         _require(self, ("mode",), str, lambda v: v in ("progressive", "strict"), "progressive or strict")
         _require(self, ("spending",), str, lambda v: v in ("per_round", "run"), "per_round or run")
+        _require(self, ("sample",), int, lambda v: v >= 1, "a whole number, 1 or more")
         _require(self, ("cap",), int, lambda v: self.chunk <= v <= _MAX_CAP, f"{self.chunk} (chunk) to {_MAX_CAP}")
         if not self._holds(self.cap):
             larger = sorted({min(_MAX_CAP, int(self.cap * 1.5**i) + 1) for i in range(24)})
@@ -164,7 +168,8 @@ class PowerPlay(AbstractAcceptance):
         if self.repairs > 0:
             delta *= 0.8 if attempt == 0 else 0.2 / self.repairs
         miss = min(self.miss, delta ** (1.0 / worst))
-        return statistics.certificate_plan(population, self.epsilon, delta, miss), self._rule(miss, self.cap)
+        plan = statistics.certificate_plan(population, self.epsilon, delta, miss, self.sample)
+        return plan, self._rule(miss, self.cap)
 
     def keeps_learner(self, retained: bool, accepted_any: bool) -> bool:
         """progressive: unless it forgot; strict: only together with an accepted task."""

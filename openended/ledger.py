@@ -15,7 +15,7 @@ from openended.journal import Journal, NewTask
 from openended.learners.base import LearnerState
 from openended.objectives.base import Known
 from openended.programs import Programs
-from openended.repertoire import ACCEPTED, FRONTIER, SEEN, Repertoire
+from openended.repertoire import ACCEPTED, EMPTY, FRONTIER, SEEN, Repertoire
 
 
 class Settings(NamedTuple):
@@ -34,7 +34,7 @@ class Settings(NamedTuple):
     pool: int = 2048  # valid tasks per family that are learned from without being in the frontier, the newest
     frontier: int = 192  # most tasks per family in the frontier; the least solved leave
     frontier_share: float = 0.25
-    replay_share: float = 0.15  # of accepted tasks; the rest is the pool
+    replay_share: float = 0.2  # of accepted tasks; the rest is the pool
     gate_lifetimes: int = 4  # lifetimes of learning before acceptance is tried
     gate: float = 0.85  # success while learning from which acceptance is tried
 
@@ -51,6 +51,14 @@ class LoopState(NamedTuple):
     acceptance: AcceptanceState
     repertoire: dict[str, Repertoire]
     steps: dict[str, np.ndarray]  # i64[] by purpose
+
+    @property
+    def total(self) -> int:
+        """Environment steps so far, of all purposes together."""
+        return sum(int(count) for count in self.steps.values())
+
+
+Place = tuple[str, int]  # a task: its family's name and its row of the repertoire
 
 
 class Candidates(NamedTuple):
@@ -76,6 +84,7 @@ class Ledger:
         self.rng = np.random.default_rng([seed, self.number])
         self.calls = 0
         self.candidates: dict[str, Candidates] = {}
+        self.broken: set[Place] = set()  # tasks whose physics left its bounds and that are not yet quarantined
         programs.steps = {purpose: int(value) for purpose, value in state.steps.items()}
 
     def _record(self, name: str, row: int, proposal: Proposal, found: Any) -> str:
@@ -102,6 +111,20 @@ class Ledger:
             )
         )
         return task
+
+    def _quarantine(self, where: str) -> None:
+        """Tasks whose physics broke leave the repertoire for good; where: when it was noticed, in words."""
+        for name, row in sorted(self.broken):
+            book = self.state.repertoire[name]
+            vector, task = book.vector[row], self._id(name, book.vector[row])
+            if book.status[row] == EMPTY:  # what is learned from while no task is known
+                continue
+            if book.status[row] == SEEN:  # the archive may not know it yet; a row that it has is not written again
+                bits = tasks.cost_bits(vector, None)
+                self.journal.tasks.append(NewTask(task, name, vector, "skill", int(self.old.version), bits, None, None, "", {}))
+            self.journal.status(task, "quarantined", f"physics left its bounds {where}")
+            self._keep(name, book.change(row, status=EMPTY))
+        self.broken.clear()
 
     def _evaluated(self, task: str, purpose: str, lifetimes: Any, successes: Any) -> None:
         version = self.old.version if purpose == "old" else self.state.version

@@ -17,6 +17,7 @@ from openended.types import Output, Params, Percept
 
 MEMORIES = ("fast_weights", "gru", "none")
 HISTORY = 2  # own actions that a percept holds: with one, a motor delay of a single step stops all learning
+_LOG_STD = (-1.6, 0.5)  # below 0.2 the noise no longer finds anything out, and every update changes everything
 _LEAST = 1e-3  # writing strength below which a memory reads as empty
 _KEEP = (2.0, 6.0)  # logits of the share kept a step at birth, first to last head: 88 % to 99.8 %, seconds to lifetimes
 
@@ -129,7 +130,7 @@ class Policy:
     def _heads(self, params: Params, hidden: jax.Array, recalled: jax.Array) -> Output:
         mixed = _gated(params["mix"], jnp.concatenate([hidden, recalled], axis=-1))
         mean = _apply(params["actor"], mixed)
-        log_std = jnp.broadcast_to(jnp.clip(params["log_std"], -3.0, 0.5), mean.shape)
+        log_std = jnp.broadcast_to(jnp.clip(params["log_std"], *_LOG_STD), mean.shape)
         return Output(mean, log_std, _apply(params["critic"], mixed)[..., 0])
 
     def _queries(self, params: Params, hidden: jax.Array) -> tuple[jax.Array, ...]:

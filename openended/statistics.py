@@ -178,16 +178,16 @@ def _large_sample(rate: float, delta: float) -> int:
     return int(m[np.argmax(passes <= delta)])
 
 
-def certificate_plan(population: int, epsilon: float, delta: float, miss: float) -> Plan:
+def certificate_plan(population: int, epsilon: float, delta: float, miss: float, least: int = 1) -> Plan:
     """Constant-cost sampling plan: if more than `epsilon` of the population is forgotten, it passes with
     probability <= delta, verdicts missing a forgotten task with probability <= miss included.
 
-    m = what c = 1 needs in an endless population, or everything if that is less; c = the most that the hypergeometric
-    bound then permits, hence floor(epsilon N) or fewer where all tasks are tested. If not even c = 0 holds delta
+    m = what c = 1 needs in an endless population, `least` if that is more, everything if there is less; c = the most that
+    the hypergeometric bound then permits, hence floor(epsilon N) or fewer where all tasks are tested. If not even c = 0 holds delta
     (a small population and miss > delta) it is still returned: lower `miss` first, delta^(1/K) suffices, where
     K = floor(epsilon N) + 1 is the smallest number of forgotten tasks that must be noticed.
     """
-    sample = min(population, _large_sample(epsilon * (1.0 - miss), delta))
+    sample = min(population, max(least, _large_sample(epsilon * (1.0 - miss), delta)))
     worst = worst_forgotten(population, epsilon)
     allowed = 0
     while allowed + 1 < worst and pass_probability(population, worst, Plan(sample, allowed + 1), miss) <= delta:

@@ -165,7 +165,7 @@ def test_certificate_draws_a_fresh_uniform_sample() -> None:
     rule, key = PowerPlay(), np.random.default_rng(0)
     state, first = rule.retain(rule.init(), chance(1.0), 400, [], 0, key)
     state, second = rule.retain(state, chance(1.0), 400, [], 1, key)
-    assert first.passed and first.sampled.size == 101 and second.sampled.size == 133
+    assert first.passed and first.sampled.size == second.sampled.size == rule.sample == 256
     for result in (first, second):
         assert len(set(result.sampled.tolist())) == result.sampled.size and result.sampled.max() < 400
     assert set(first.sampled.tolist()) - set(second.sampled.tolist())
@@ -174,7 +174,8 @@ def test_certificate_draws_a_fresh_uniform_sample() -> None:
     np.testing.assert_array_equal(first.sampled, again.sampled)
     counts = np.zeros(200)
     for _ in range(100):
-        counts[rule.retain(rule.init(), chance(1.0), 200, [], 0, key)[1].sampled] += 1
+        few = PowerPlay(sample=1)
+        counts[few.retain(few.init(), chance(1.0), 200, [], 0, key)[1].sampled] += 1
     assert 25 < counts.min() < counts.max() < 78  # 100 draws of 101 of 200
 
 
@@ -219,14 +220,14 @@ def test_all_tries_of_a_round_together_hold_delta(population: int, repairs: int)
 
 @pytest.mark.parametrize("population", [7, 500])
 def test_run_spending_holds_delta_over_the_run(population: int) -> None:
-    rule = PowerPlay(spending="run")
+    rule = PowerPlay(spending="run", sample=1)
     total = sum(overlooked(rule, population, r, attempt) for r in range(1, 60) for attempt in (0, 1))
     assert 0.2 * rule.delta < total <= rule.delta
-    assert rule.certificate(10_000, 50)[0].sample > 2 * PowerPlay().certificate(10_000, 50)[0].sample
+    assert rule.certificate(10_000, 50)[0].sample > 2 * PowerPlay(sample=1).certificate(10_000, 50)[0].sample
 
 
 def test_run_spending_counts_rounds() -> None:
-    rule, key = PowerPlay(spending="run"), np.random.default_rng(0)
+    rule, key = PowerPlay(spending="run", sample=1), np.random.default_rng(0)
     state, first = rule.retain(rule.init(), chance(1.0), 5000, [], 0, key)
     state, second = rule.retain(state, chance(1.0), 5000, [], 0, key)
     assert first.sampled.size == rule.certificate(5000, 1)[0].sample < second.sampled.size
