@@ -17,7 +17,7 @@ from openended.types import Output, Params, Percept
 
 MEMORIES = ("fast_weights", "gru", "none")
 HISTORY = 2  # own actions that a percept holds: with one, a motor delay of a single step stops all learning
-_LOG_STD = (-1.6, 0.5)  # below 0.2 the noise no longer finds anything out, and every update changes everything
+_LOG_STD = (-2.3, 0.5)  # below 0.1 every update of the mean changes everything, and accepted tasks are forgotten
 _LEAST = 1e-3  # writing strength below which a memory reads as empty
 _KEEP = (2.0, 6.0)  # logits of the share kept a step at birth, first to last head: 88 % to 99.8 %, seconds to lifetimes
 
