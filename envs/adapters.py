@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs import base
-from envs.base import ACTIONS, OBSERVATION, AbstractFamily
+from envs.base import AbstractFamily
 from envs.physics import quiet
 from envs.render import place
 
@@ -34,7 +34,7 @@ and close for a chain. The start pose is the keyframe. Controls are in the order
 class TaskEnv(Env):
     """One task as a brax environment: one episode of the family's own ``reset`` and ``step``.
 
-    Observations f32[OBSERVATION], actions f32[ACTIONS]; ``done`` at success, at the time limit, or when the physics breaks.
+    Observations and actions have the widths of the run; ``done`` at success, at the time limit, or when the physics breaks.
     ``metrics``: success, broken. Unlike everything else here it holds its task, as brax environments do.
     """
 
@@ -53,12 +53,12 @@ class TaskEnv(Env):
     @property
     def observation_size(self) -> int:
         """Width of an observation."""
-        return OBSERVATION
+        return self.family.layout.observation
 
     @property
     def action_size(self) -> int:
         """Width of an action; a body with fewer motors ignores the rest."""
-        return ACTIONS
+        return self.family.layout.actions
 
     @property
     def backend(self) -> str:

@@ -8,8 +8,10 @@ observations and actions, so that one learner serves every family. A task is alw
 from __future__ import annotations
 
 import abc
+import copy
 import hashlib
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Iterable
+from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +21,20 @@ from envs.goals import FeatureSpec, Goal
 from envs.interface import Interface, InterfaceBounds
 from envs.spec import ParamSpec, decode
 
-SENSORS = 12  # width to which every family's sensors are padded
-ACTIONS = 3  # width to which every family's actions are padded
-FEATURES = 4  # one-hot width of the goal's feature
 CODE = 4  # numbers that tell families apart
-OBSERVATION = SENSORS + ACTIONS + 3 + FEATURES + CODE
+
+
+class Layout(NamedTuple):
+    """Widths to which the families of one run are padded, so that one learner serves them all."""
+
+    sensors: int
+    actions: int
+    features: int  # one-hot width of the goal's feature
+
+    @property
+    def observation(self) -> int:
+        """Numbers that a learner observes: sensors, which motors exist, what is known of the goal, the family's signature."""
+        return self.sensors + self.actions + goals.SEEN + self.features + CODE
 
 
 class Task(NamedTuple):
@@ -56,7 +67,7 @@ class State(NamedTuple):
 class TimeStep(NamedTuple):
     """What one control step gives. ``value`` is the goal's feature; it is for search and pictures, not for learners."""
 
-    observation: jax.Array  # f32[OBSERVATION]
+    observation: jax.Array  # f32[layout.observation]
     reward: jax.Array  # f32[]
     success: jax.Array  # bool[] solved in this episode so far
     terminated: jax.Array  # bool[] solved just now
@@ -70,6 +81,7 @@ class AbstractFamily(abc.ABC):
     """One static body plan: the unit of compilation. Subclasses are final and hold no task."""
 
     name: ClassVar[str]
+    sensors: ClassVar[int]  # numbers that `sense` gives
     actuators: ClassVar[int]
     features: ClassVar[tuple[FeatureSpec, ...]]
     own_specs: ClassVar[tuple[ParamSpec, ...]]  # world and body
@@ -83,6 +95,7 @@ class AbstractFamily(abc.ABC):
         self.bounds = InterfaceBounds() if bounds is None else bounds
         self.episode_steps = episode_steps
         self.code = signature(self.name)
+        self.layout = Layout(self.sensors, self.actuators, len(self.features))  # its own, until it is `padded`
         seconds = episode_steps * self.control_dt
         self.specs: tuple[ParamSpec, ...] = (
             *self.own_specs,
@@ -106,7 +119,7 @@ class AbstractFamily(abc.ABC):
 
     @abc.abstractmethod
     def sense(self, model: Model, physics: Any) -> jax.Array:
-        """At most SENSORS numbers of order one."""
+        """f32[sensors], numbers of order one."""
 
     @abc.abstractmethod
     def measure(self, model: Model, physics: Any) -> jax.Array:
@@ -133,6 +146,12 @@ class AbstractFamily(abc.ABC):
         """Circles and segments to draw: {'segments': f32[N, 5] (x0 y0 x1 y1 radius), 'discs': f32[M, 3] (x y radius)}."""
 
     # What is the same for all families.
+
+    def padded(self, layout: Layout) -> Self:
+        """The same family with observations and actions of these widths."""
+        other = copy.copy(self)
+        other.layout = layout
+        return other
 
     def decode(self, vector: jax.Array) -> Task:
         """Task of a unit vector f32[D]."""
@@ -161,7 +180,7 @@ class AbstractFamily(abc.ABC):
         return state, self._timestep(model, state, jnp.zeros(()), jnp.zeros((), bool))
 
     def step(self, model: Model, state: State, action: jax.Array) -> tuple[State, TimeStep]:
-        """One control step; action: f32[ACTIONS], of which the first ``actuators`` are used."""
+        """One control step; action: f32[actuators] or wider, of which the first ``actuators`` are used."""
         action = jnp.clip(action[: self.actuators], -1.0, 1.0)
         control, queue = interface.actuate(model.task.interface, state.queue, action)
         physics = self.move(model, state.physics, control * self.active(model))
@@ -174,8 +193,8 @@ class AbstractFamily(abc.ABC):
         return after, self._timestep(model, after, reward, progress.solved & ~state.progress.solved)
 
     def action_mask(self, model: Model) -> jax.Array:
-        """f32[ACTIONS]: 1 where an action drives a motor of this task."""
-        return jnp.zeros(ACTIONS).at[: self.actuators].set(self.active(model))
+        """f32[layout.actions]: 1 where an action drives a motor of this task."""
+        return jnp.zeros(self.layout.actions).at[: self.actuators].set(self.active(model))
 
     def _value(self, model: Model, physics: Any) -> jax.Array:
         return self.measure(model, physics)[model.task.goal.feature]
@@ -185,8 +204,8 @@ class AbstractFamily(abc.ABC):
         value = self._value(model, state.physics)
         sensors = self.sense(model, state.physics)
         sensors = interface.blur(model.task.interface, sensors, jax.random.fold_in(state.key, state.time))
-        sensors = jnp.concatenate([sensors, jnp.zeros(SENSORS - sensors.shape[0])])
-        seen = goals.observe(goal, value, FEATURES)
+        sensors = jnp.pad(sensors, (0, self.layout.sensors - self.sensors))
+        seen = goals.observe(goal, value, self.layout.features)
         parts = [jnp.clip(sensors, -5.0, 5.0), self.action_mask(model), jnp.clip(seen, -5.0, 5.0), jnp.asarray(self.code)]
         observation = jnp.concatenate(parts)
         return TimeStep(
@@ -199,6 +218,11 @@ class AbstractFamily(abc.ABC):
             broken=state.broken,
             value=jnp.where(state.broken, 0.0, value),
         )
+
+
+def widest(families: Iterable[AbstractFamily]) -> Layout:
+    """The layout into which all of these fit."""
+    return Layout(*(max(widths) for widths in zip(*(family.layout for family in families), strict=True)))
 
 
 def signature(name: str) -> tuple[float, ...]:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from envs.spec import ParamSpec
 
+SEEN = 3  # numbers of `observe` besides the feature
 PROGRESS_WEIGHT = 2.0
 INSIDE_BONUS = 0.2
 REWARD_CLIP = 2.0
@@ -117,7 +118,7 @@ def advance(goal: Goal, progress: Progress, value: jax.Array, time: jax.Array) -
 
 
 def observe(goal: Goal, value: jax.Array, features: int) -> jax.Array:
-    """What a learner sees of the goal, f32[3 + features]: error in base tolerances / 8, visible flag, one-hot feature."""
+    """What a learner sees of the goal, f32[SEEN + features]: error in base tolerances / 8, visible flag, one-hot feature."""
     error = goal.visible * (goal.target - value) / (8.0 * goal.scale)
     return jnp.concatenate([error, goal.visible[None], jax.nn.one_hot(goal.feature, features)])
 

@@ -41,6 +41,7 @@ class Navigator(AbstractFamily):
     """
 
     name = "navigator"
+    sensors = 10
     actuators = 2
     control_dt = 0.05
     max_speed = 12.0

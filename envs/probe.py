@@ -29,6 +29,7 @@ class Probe(AbstractFamily):
     """A point in a square. Sensors (2): position. Actions (2): velocity along x and y."""
 
     name = "probe"
+    sensors = 2
     actuators = 2
     control_dt = 0.05
     max_speed = 10.0

@@ -41,6 +41,7 @@ class Reacher(AbstractFamily):
     """
 
     name = "reacher"
+    sensors = 11
     actuators = LINKS
     control_dt = 0.05
     max_speed = 60.0

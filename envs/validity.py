@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from evosax.algorithms import SNES
 
 from envs import goals
-from envs.base import ACTIONS, AbstractFamily, Model
+from envs.base import AbstractFamily, Model
 
 BROKEN = 1e3  # cost of a sequence that breaks the physics
 KNOTS = 8  # action knots of a search sequence, linearly interpolated
@@ -30,7 +30,7 @@ class Grounding(NamedTuple):
 
     vector: jax.Array  # f32[N, D] with the target where the witness held it
     verdict: jax.Array  # i32[N] index into VERDICTS
-    actions: jax.Array  # f32[N, T, ACTIONS] the witness, in policy coordinates
+    actions: jax.Array  # f32[N, T, actuators] the witness, in policy coordinates
     key: jax.Array  # [N] the reset and noise key the witness belongs to
     difficulty: jax.Array  # f32[N] bits, goals.difficulty
 
@@ -47,7 +47,7 @@ class Found(NamedTuple):
     """The steadiest sequence so far, of each candidate."""
 
     cost: jax.Array  # f32[N]
-    actions: jax.Array  # f32[N, T, ACTIONS]
+    actions: jax.Array  # f32[N, T, actuators]
     center: jax.Array  # f32[N, 2] where the feature was held
 
 
@@ -71,7 +71,7 @@ class Search:
 
 
 def play(family: AbstractFamily, model: Model, key: jax.Array, actions: jax.Array):
-    """TimeSteps [T] of one episode under an action sequence f32[T, ACTIONS]."""
+    """TimeSteps [T] of one episode under an action sequence f32[T, actuators or more]."""
     state, _ = family.reset(model, key)
     return jax.lax.scan(lambda s, a: family.step(model, s, a), state, actions)[1]
 
@@ -79,12 +79,12 @@ def play(family: AbstractFamily, model: Model, key: jax.Array, actions: jax.Arra
 def play_at_random(family: AbstractFamily, model: Model, key: jax.Array):
     """TimeSteps [T] of one episode under actions drawn uniformly from [-1, 1]."""
     reset_key, action_key = jax.random.split(key)
-    actions = jax.random.uniform(action_key, (family.episode_steps, ACTIONS), minval=-1.0, maxval=1.0)
+    actions = jax.random.uniform(action_key, (family.episode_steps, family.actuators), minval=-1.0, maxval=1.0)
     return play(family, model, reset_key, actions)
 
 
 def player(family: AbstractFamily) -> Callable[..., Episodes]:
-    """``(vectors f32[N, D], keys [N], actions f32[N, T, ACTIONS]) -> Episodes``, to be compiled by the caller."""
+    """``(vectors f32[N, D], keys [N], actions f32[N, T, actuators]) -> Episodes``, to be compiled by the caller."""
 
     def one(vector, key, actions):
         steps = play(family, family.prepare(vector), key, actions)
@@ -102,10 +102,10 @@ def ground(
     family: AbstractFamily, search: Search, run: Callable[..., Episodes], vectors: jax.Array, keys: jax.Array
 ) -> Grounding:
     """Search, move the target, judge. vectors: f32[N, D]; keys: [N]; run: the compiled player of ``N * population`` rows."""
-    goal = _goals(family, vectors)
-    (reset, searching, chance), state, found = _start(search, family.episode_steps, keys)
+    goal, shape = _goals(family, vectors), (family.episode_steps, family.actuators)
+    (reset, searching, chance), state, found = _start(search, shape, keys)
     for generation in range(search.generations):
-        members, actions, state = _ask(search, family.episode_steps, state, searching, generation)
+        members, actions, state = _ask(search, shape, state, searching, generation)
         many, many_keys = _many(search, vectors, reset)
         episodes = run(many, many_keys, actions.reshape(-1, *actions.shape[2:]))
         state, found = _tell(search, goal, (state, found), (members, actions, episodes))
@@ -116,7 +116,7 @@ def ground(
     return Grounding(vectors, verdict, found.actions, reset, difficulty)
 
 
-# Only the two that decode and aim know the family: the others are compiled once for all families of one episode length.
+# Only the two that decode and aim know the family: the others are compiled once for all families with as many steps and motors.
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -131,37 +131,37 @@ def _many(search: Search, vectors: jax.Array, keys: jax.Array) -> tuple[jax.Arra
     return jnp.repeat(vectors, search.population, axis=0), jnp.repeat(keys, search.population, axis=0)
 
 
-def _strategy(population: int) -> tuple[SNES, Any]:
-    strategy = SNES(population_size=population, solution=jnp.zeros((KNOTS, ACTIONS)))
+def _strategy(population: int, actuators: int) -> tuple[SNES, Any]:
+    strategy = SNES(population_size=population, solution=jnp.zeros((KNOTS, actuators)))
     return strategy, strategy.default_params.replace(std_init=0.8)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _start(search: Search, steps: int, keys: jax.Array) -> tuple[jax.Array, Any, Found]:
+def _start(search: Search, shape: tuple[int, int], keys: jax.Array) -> tuple[jax.Array, Any, Found]:
     """Keys [3, N] for reset, search and chance; the strategy of each candidate; and nothing found."""
-    strategy, settings = _strategy(search.population)
+    strategy, settings = _strategy(search.population, shape[1])
     count = keys.shape[0]
     parts = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(keys)
-    state = strategy.init(jax.random.key(0), jnp.zeros((KNOTS, ACTIONS)), settings)
+    state = strategy.init(jax.random.key(0), jnp.zeros((KNOTS, shape[1])), settings)
     state = jax.tree.map(lambda x: jnp.broadcast_to(jax.lax.convert_element_type(x, x.dtype), (count, *x.shape)), state)
-    actions = jnp.zeros((count, steps, ACTIONS))
+    actions = jnp.zeros((count, *shape))
     return parts, state, Found(jnp.full(count, jnp.float32(jnp.inf)), actions, jnp.zeros((count, 2)))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _ask(search: Search, steps: int, state: Any, keys: jax.Array, generation: int):
+def _ask(search: Search, shape: tuple[int, int], state: Any, keys: jax.Array, generation: int):
     """Members f32[N, P, KNOTS, A], their actions f32[N, P, T, A], and the state."""
-    strategy, settings = _strategy(search.population)
+    strategy, settings = _strategy(search.population, shape[1])
     keys = jax.vmap(lambda key: jax.random.fold_in(key, generation))(keys)
     members, state = jax.vmap(lambda k, s: strategy.ask(k, s, settings))(keys, state)
-    spread = functools.partial(_interpolate, steps=steps)
+    spread = functools.partial(_interpolate, steps=shape[0])
     return members, jax.vmap(jax.vmap(spread))(jnp.clip(members, -1.0, 1.0)), state
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _tell(search: Search, goal: goals.Goal, before: tuple, generation: tuple) -> tuple[Any, Found]:
     """The strategies and the best sequences after a generation (members, actions, episodes)."""
-    strategy, settings = _strategy(search.population)
+    strategy, settings = _strategy(search.population, generation[0].shape[-1])
     (state, found), (members, actions, episodes) = before, generation
     value, broken = (x.reshape(-1, search.population, *x.shape[1:]) for x in (episodes.value, episodes.broken))
     cost, center = jax.vmap(jax.vmap(_unsteadiness, (None, 0)))(goal, value)

@@ -65,11 +65,16 @@ def build(config: DictConfig):
     Raises:
         ConfigurationError: a component refuses its values.
     """
+    from envs.base import widest
     from openended.loop import Loop
 
     try:
-        parts = {name: instantiate(config[name]) for name in ("learner", "generator", "objective", "acceptance", "search")}
         families = {name: instantiate(part) for name, part in config.families.items()}
+        layout = widest(families.values())
+        families = {name: family.padded(layout) for name, family in families.items()}
+        parts = {name: instantiate(config[name]) for name in ("generator", "objective", "acceptance", "search")}
+        policy = instantiate(config.learner.policy, observation=layout.observation, actions=layout.actions)
+        parts["learner"] = instantiate(config.learner, policy=policy)
         return Loop(families, settings=instantiate(config.loop), seed=config.run.seed, **parts)
     except (HydraException, TypeError, ValueError) as error:
         cause = error.__cause__ or error

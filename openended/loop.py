@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from envs import interface, validity
-from envs.base import ACTIONS, OBSERVATION, AbstractFamily
+from envs.base import AbstractFamily, widest
 from openended import repertoire as rep
 from openended import tasks, trees
 from openended.acceptance import AbstractAcceptance
@@ -45,12 +45,12 @@ class Loop:
     def init(self) -> LoopState:
         """State before the first round."""
         learner_key, model_key = jax.random.split(jax.random.key(self.seed))
-        capacity = self.settings.capacity
+        capacity, layout = self.settings.capacity, widest(self.families.values())
         return LoopState(
             round=np.zeros((), np.int64),
             version=np.zeros((), np.int64),
             learner=trees.replicate(self.learner.init(learner_key)),
-            model=trees.replicate(self.objective.init_model(model_key, OBSERVATION, ACTIONS)),
+            model=trees.replicate(self.objective.init_model(model_key, layout.observation, layout.actions)),
             ranker=self.objective.init_ranker(),
             generator={n: self.generator.init(f.specs, self.settings.candidates, self.seed) for n, f in self.families.items()},
             acceptance=self.acceptance.init(),

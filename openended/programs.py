@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from envs import validity
-from envs.base import ACTIONS, AbstractFamily
+from envs.base import AbstractFamily
 from openended import rollouts, trees
 from openended.learners.base import AbstractLearner, LearnerState
 from openended.objectives.base import AbstractObjective
@@ -59,7 +59,7 @@ class Programs:
             plays = candidates * self.search.population
             played, block = (jnp.zeros((count, len(family.specs))) for count in (plays, self.block))
             keys, block_keys = (jax.random.split(jax.random.key(0), count) for count in (plays, self.block))
-            actions = jnp.zeros((plays, family.episode_steps, ACTIONS))
+            actions = jnp.zeros((plays, family.episode_steps, family.actuators))
             jobs["play", name] = played, keys, actions
             jobs["live", name, False] = state.params, block, block_keys
         pool = ThreadPoolExecutor(2)

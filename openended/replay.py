@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.base import ACTIONS, AbstractFamily, Model
+from envs.base import AbstractFamily, Model
 from envs.spec import sentence
 from openended import checkpoint, configuration, recording, rollouts
 from openended.archive import Archive
@@ -49,7 +49,7 @@ class Chosen(NamedTuple):
     family: str
     vector: np.ndarray  # f32[D]
     description: str
-    witness: Mapping[str, Any] | None  # key: words of the reset key; actions: f32[T, ACTIONS]
+    witness: Mapping[str, Any] | None  # key: words of the reset key; actions: f32[T, actuators]
 
 
 def run(options: argparse.Namespace) -> int:
@@ -100,7 +100,7 @@ def lifetime(family: AbstractFamily, policy: Policy, params: Params, vector: np.
     @jax.jit
     def shoot(params, vector, key):
         rollout = rollouts.lifetime(family, policy, params, vector, key, episodes)
-        actions = rollout.action.reshape(episodes, -1, ACTIONS)
+        actions = rollout.action.reshape(episodes, -1, family.layout.actions)
         resets = jax.vmap(lambda k: jax.random.split(k)[0])(jax.random.split(key, episodes))
         model = family.prepare(vector)
         return jax.vmap(lambda k, a: watch(family, model, k, a))(resets, actions)
@@ -109,7 +109,7 @@ def lifetime(family: AbstractFamily, policy: Policy, params: Params, vector: np.
 
 
 def watch(family: AbstractFamily, model: Model, key: jax.Array, actions: jax.Array) -> Film:
-    """One episode under actions f32[T, ACTIONS], filmed."""
+    """One episode under actions f32[T, actuators or more], filmed."""
 
     def frame(state, timestep):
         shapes = family.shapes(model, state.physics)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from envs.base import ACTIONS, AbstractFamily
+from envs.base import AbstractFamily
 from openended import networks
 from openended.networks import HISTORY, Policy
 from openended.types import Outcome, Params, Percept, Rollout
@@ -33,13 +33,13 @@ def lifetime(
     """
     model = family.prepare(vector)
     mask = family.action_mask(model)
-    birth = (policy.initial_memory(), jnp.zeros((HISTORY, ACTIONS)), jnp.zeros(()))
+    birth = (policy.initial_memory(), jnp.zeros((HISTORY, policy.actions)), jnp.zeros(()))
 
     def episode(carry, episode_key):
         carry = birth if wipe else carry
         reset_key, noise_key = jax.random.split(episode_key)
         state, timestep = family.reset(model, reset_key)
-        noise = jax.random.normal(noise_key, (family.episode_steps, ACTIONS))
+        noise = jax.random.normal(noise_key, (family.episode_steps, policy.actions))
         first = jnp.zeros(family.episode_steps).at[0].set(1.0)
 
         def step(inner, step_input):

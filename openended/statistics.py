@@ -183,8 +183,8 @@ def certificate_plan(population: int, epsilon: float, delta: float, miss: float,
     probability <= delta, verdicts missing a forgotten task with probability <= miss included.
 
     m = what c = 1 needs in an endless population, `least` if that is more, everything if there is less; c = the most that
-    the hypergeometric bound then permits, hence floor(epsilon N) or fewer where all tasks are tested. If not even c = 0 holds delta
-    (a small population and miss > delta) it is still returned: lower `miss` first, delta^(1/K) suffices, where
+    the hypergeometric bound then permits, hence floor(epsilon N) or fewer where all tasks are tested. If not even c = 0
+    holds delta (a small population and miss > delta) it is still returned: lower `miss` first, delta^(1/K) suffices, where
     K = floor(epsilon N) + 1 is the smallest number of forgotten tasks that must be noticed.
     """
     sample = min(population, max(least, _large_sample(epsilon * (1.0 - miss), delta)))

@@ -13,7 +13,6 @@ from brax.envs.wrappers.training import wrap
 from hydra.utils import instantiate
 
 from envs.adapters import as_brax, mjcf
-from envs.base import ACTIONS, OBSERVATION
 from envs.interface import InterfaceBounds
 from envs.navigator import Navigator
 from envs.probe import Probe
@@ -43,8 +42,8 @@ def test_rewards_and_endings_are_the_familys():
     made = Probe()
     task = vector(made, feature=1, target_a=0.8, drift_x=0.0, gain_0=1.0, reversed_0=0, delay=0, tolerance=1.0)
     env = as_brax(made, task)
-    assert isinstance(env, Env) and (env.observation_size, env.action_size, env.dt) == (OBSERVATION, ACTIONS, 0.05)
-    actions = jnp.zeros((made.episode_steps, ACTIONS)).at[:4, 0].set(1.0)
+    assert isinstance(env, Env) and (env.observation_size, env.action_size, env.dt) == (made.layout.observation, 2, 0.05)
+    actions = jnp.zeros((made.episode_steps, made.actuators)).at[:4, 0].set(1.0)
     key = jax.random.PRNGKey(3)
     model = made.prepare(jnp.asarray(task))
     start, first = made.reset(model, key)
@@ -67,7 +66,7 @@ def test_brax_training_wrappers_scan_over_it():
     @jax.jit
     def play(key):
         state = env.reset(jax.random.split(key, 6))
-        actions = jax.random.uniform(key, (100, 6, ACTIONS), minval=-1.0, maxval=1.0)
+        actions = jax.random.uniform(key, (100, 6, made.actuators), minval=-1.0, maxval=1.0)
         return jax.lax.scan(lambda s, a: (env.step(s, a), (s.done, s.reward, s.obs)), state, actions)[1]
 
     done, reward, observation = play(jax.random.PRNGKey(0))

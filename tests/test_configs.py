@@ -3,7 +3,6 @@
 import pytest
 from hydra.utils import instantiate
 
-from envs.base import ACTIONS, OBSERVATION
 from openended import configuration
 from openended.configuration import ConfigurationError
 
@@ -17,12 +16,14 @@ def test_option_composes_and_builds(group, option):
     if group == "family":
         assert instantiate(config.families[option]).name == option
     elif group != "experiment":
-        assert instantiate(config[group]) is not None
+        assert configuration.build(config) is not None
 
 
-def test_sizes_are_those_of_the_task_space():
-    config = configuration.read([])
-    assert (config.sizes.observation, config.sizes.actions) == (OBSERVATION, ACTIONS)
+def test_the_families_of_a_run_share_the_widest_layout():
+    loop = configuration.build(configuration.read(["family=[probe,reacher]"]))
+    assert {family.layout for family in loop.families.values()} == {loop.families["reacher"].layout}
+    layout, policy = loop.families["probe"].layout, loop.learner.policy
+    assert (policy.observation, policy.actions) == (layout.observation, layout.actions) == (25, 3)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,7 @@ def test_a_wrong_override_is_refused(override, words):
         ("acceptance.solve=1.5", "acceptance.solve=1.5 is not allowed"),
         ("learner.memory=lstm", "learner.memory is 'lstm'; allowed: fast_weights, gru, none"),
         ("learner.learning_rate=0", "learner.learning_rate is 0; allowed: above 0"),
-        ("learner.averaging=2", "learner.averaging is 2.0; allowed: above 0 and at most 1"),
+        ("learner.averaging=2", "learner.averaging is 2; allowed: above 0 and at most 1"),
         ("objective.intrinsic_weight=-1", "objective.intrinsic_weight is -1"),
         ("loop.block=63", "loop.block is 63; allowed: a multiple of"),
     ],

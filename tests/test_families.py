@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from envs.base import ACTIONS, OBSERVATION
+from envs.base import Layout, widest
 from envs.navigator import Navigator
 from envs.probe import Probe
 from envs.reacher import LINKS, Reacher
@@ -40,17 +40,34 @@ def batch(cls, rows=8, seed=0):
     made = family(cls)
     keys = jax.random.split(jax.random.key(seed), 3)
     vectors = jax.random.uniform(keys[0], (rows, len(made.specs)))
-    actions = jax.random.uniform(keys[1], (rows, made.episode_steps, ACTIONS), minval=-1.0, maxval=1.0)
+    actions = jax.random.uniform(keys[1], (rows, made.episode_steps, made.actuators), minval=-1.0, maxval=1.0)
     return vectors, jax.random.split(keys[2], rows), actions
 
 
 @pytest.mark.parametrize("cls", FAMILIES)
 def test_shapes_and_finite_numbers(cls):
     steps = play(cls)(*batch(cls))
-    assert steps.observation.shape == (8, family(cls).episode_steps, OBSERVATION)
+    assert steps.observation.shape == (8, family(cls).episode_steps, family(cls).layout.observation)
     assert all(bool(jnp.all(jnp.isfinite(x))) for x in (steps.observation, steps.reward, steps.value))
     assert not bool(jnp.any(steps.broken))
     assert float(jnp.std(steps.value)) > 0.05, "nothing moves"
+
+
+@pytest.mark.parametrize("cls", FAMILIES)
+def test_padding_changes_nothing_but_the_widths(cls):
+    """A wider layout adds zeros to what is observed and ignores actions that drive nothing."""
+    made = family(cls)
+    wide = made.padded(Layout(made.sensors + 3, made.actuators + 2, len(made.features) + 1))
+    assert widest([made, wide]) == wide.layout and made.layout != wide.layout
+    (vectors, keys, _), action = batch(cls, rows=1), jnp.full(made.actuators + 2, 0.5)
+    own, padded = (
+        f.step(f.prepare(vectors[0]), f.reset(f.prepare(vectors[0]), keys[0])[0], a)[1]
+        for f, a in ((made, action[: made.actuators]), (wide, action))
+    )
+    sensors = made.sensors
+    np.testing.assert_array_equal(padded.observation[:sensors], own.observation[:sensors])
+    assert not bool(jnp.any(padded.observation[sensors : sensors + 3]))
+    assert padded.observation.shape == (wide.layout.observation,) and float(padded.reward) == float(own.reward)
 
 
 @pytest.mark.parametrize("cls", FAMILIES)
@@ -94,7 +111,7 @@ def test_probe_known_answer():
     vector = encode(made.specs, {"target_a": 0.95, "target_b": 0.5, "gain_0": 1.0, "delay": 0, "noise": 0.0, "hidden": 0})
     vector = vector.copy()
     vector[[s.name for s in made.specs].index("reversed_0")] = 0.25
-    actions = jnp.zeros((1, made.episode_steps, ACTIONS)).at[0, :6, 0].set(1.0)
+    actions = jnp.zeros((1, made.episode_steps, made.actuators)).at[0, :6, 0].set(1.0)
     solved = play(Probe)(jnp.asarray(vector)[None], jax.random.split(jax.random.key(0), 1), actions)
     assert bool(solved.success[0, -1])
     still = play(Probe)(jnp.asarray(vector)[None], jax.random.split(jax.random.key(0), 1), jnp.zeros_like(actions))
@@ -118,7 +135,7 @@ def test_obstacles_keep_the_puck_out():
     made = family(Navigator)
     base = {"wind_x": 0.0, "wind_y": 0.0, "obstacle_1": 0, "obstacle_2": 0, "delay": 0, "noise": 0.0, "reversed_0": 0}
     base |= {"obstacle_0_angle": 0.0, "obstacle_0_distance": 0.6, "obstacle_0_radius": 0.2, "feature": 0}
-    actions = jnp.zeros((2, made.episode_steps, ACTIONS)).at[:, :, 0].set(1.0)
+    actions = jnp.zeros((2, made.episode_steps, made.actuators)).at[:, :, 0].set(1.0)
     vectors = jnp.stack([jnp.asarray(encode(made.specs, base | {"obstacle_0": there})) for there in (0, 1)])
     value = play(Navigator)(vectors, jax.random.split(jax.random.key(0), 2), actions).value
     gap = jnp.min(jnp.linalg.norm(value - jnp.array([0.6, 0.0]), axis=-1), axis=1)

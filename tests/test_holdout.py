@@ -12,7 +12,6 @@ import pytest
 from evosax.algorithms import SNES
 
 from envs import holdout, validity
-from envs.base import ACTIONS
 from envs.interface import InterfaceBounds
 from envs.probe import Probe
 from envs.spec import decode, validate
@@ -184,7 +183,7 @@ def witness(made, vector, key):
     """Whether a search over action sequences finds one that solves exactly this task from one start."""
     model = made.prepare(vector)
     start_key, *keys = jax.random.split(key, 1 + RESTARTS)
-    strategy = SNES(population_size=MEMBERS, solution=jnp.zeros((KNOTS, ACTIONS)))
+    strategy = SNES(population_size=MEMBERS, solution=jnp.zeros((KNOTS, made.actuators)))
     settings = strategy.default_params.replace(std_init=0.7)
     at = jnp.linspace(0.0, KNOTS - 1.0, made.episode_steps)
 
@@ -202,7 +201,7 @@ def witness(made, vector, key):
 
     def search(key):
         init_key, loop_key = jax.random.split(key)
-        state = strategy.init(init_key, jnp.zeros((KNOTS, ACTIONS)), settings)
+        state = strategy.init(init_key, jnp.zeros((KNOTS, made.actuators)), settings)
         state = jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.asarray(x).dtype), state)
         return jnp.any(jax.lax.scan(generation, state, jax.random.split(loop_key, GENERATIONS))[1])
 
@@ -210,7 +209,7 @@ def witness(made, vector, key):
 
 
 def solved_by(name, actions_of):
-    """Share f[tasks] of EPISODES episodes that are solved by ``actions_of(key) -> f32[T, ACTIONS]``."""
+    """Share f[tasks] of EPISODES episodes that are solved by ``actions_of(key) -> f32[T, actuators]``."""
     made = family(name)
 
     def episode(vector, key):
@@ -233,7 +232,7 @@ def test_every_task_has_a_witness(name):
 
 @pytest.mark.parametrize("name", EVERY_FAMILY)
 def test_neither_nothing_nor_chance_solves_a_task(name):
-    shape = (family(name).episode_steps, ACTIONS)
+    shape = (family(name).episode_steps, family(name).actuators)
     nothing = solved_by(name, lambda key: jnp.zeros(shape))
     chance = solved_by(name, lambda key: jax.random.uniform(key, shape, minval=-1.0, maxval=1.0))
     assert nothing.max() == 0.0, f"solved by no-op: {np.flatnonzero(nothing).tolist()}"

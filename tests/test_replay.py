@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from envs import render
-from envs.base import ACTIONS, OBSERVATION
 from envs.probe import Probe
 from envs.spec import sentence
 from openended import checkpoint, cli, configuration, evaluate, replay, rollouts
@@ -160,7 +159,7 @@ def test_a_task_file_can_be_replayed(told, tasks, root, tmp_path, capsys):
 
 def test_a_memoryless_policy_can_be_filmed():
     family = Probe()
-    policy = Policy(observation=OBSERVATION, actions=ACTIONS, memory="none")
+    policy = Policy(observation=family.layout.observation, actions=family.actuators, memory="none")
     film = replay.lifetime(
         family, policy, policy.init(jax.random.key(0)), np.full(len(family.specs), 0.5), jax.random.key(1), 1
     )
