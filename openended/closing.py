@@ -24,7 +24,7 @@ def facts(archive: Reading, state: LoopState) -> dict[str, Any]:
     lost = set(archive.forgotten())
     told: dict[str, Any] = {
         "rounds": int(state.round),
-        "steps_total": sum(int(count) for count in state.steps.values()),
+        "steps_total": state.total,
         "accepted": len(skills),
         "retained": sum(task.id not in lost for task in skills),
         "speedups": len(accepted) - len(skills),
@@ -35,6 +35,9 @@ def facts(archive: Reading, state: LoopState) -> dict[str, Any]:
         },
         "reasons": Counter(event.reason.split(":")[0] for event in archive.events("rejected")),
     }
+    if audits := archive.events("audited"):
+        counts = {key: int(last[f"audit_{key}"]) for key in ("tasks", "solved")}
+        told["audit"] = {"round": audits[-1].round, **counts}
     begun = [0, *(event.round for event in archive.events("resumed"))]
     warm = [n for round, n in archive.metrics("compiled") if not any(0 < round - start <= WARM_UP for start in begun)]
     if warm:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -21,6 +22,7 @@ from openended.programs import PURPOSES, Programs
 from openended.repertoire import EMPTY, FRONTIER, SEEN
 from openended.trials import Trials
 
+Ends = Callable[[int, int, int], bool]  # (rounds done, steps of all purposes, of which the last round) -> no other round
 PRIOR = 2.0  # lifetimes that a task's earlier estimate of success counts for against those of this round
 
 
@@ -63,12 +65,15 @@ class Loop:
         sizes = self.settings
         self.programs.compile(state.learner, state.model, sizes.candidates, sizes.updates, sizes.rows)
 
-    def round(self, state: LoopState, stage=lambda name: None) -> tuple[LoopState, Journal]:
-        """One round. ``stage`` is told the name of each stage as it begins."""
+    def round(self, state: LoopState, stage=lambda name: None, ends: Ends = lambda *_: False) -> tuple[LoopState, Journal]:
+        """One round. ``stage`` is told the name of each stage as it begins; the round that ``ends`` the run has one more."""
         work = Round(self, state)
         for name in ("propose", "enter", "learn", "verify", "finish"):
             stage(name)
             getattr(work, name)()
+        if ends(work.number, work.state.total, work.state.total - state.total):
+            stage("audit")
+            work.close()
         return work.state, work.journal
 
 
@@ -140,6 +145,14 @@ class Round(Trials):
         steps = {purpose: np.asarray(count, np.int64) for purpose, count in self.loop.programs.steps.items()}
         self.state = self.state._replace(round=np.asarray(self.number, np.int64), steps=steps)
         self._count(steps)
+
+    def close(self) -> None:
+        """After the last round: every accepted task gets a verdict, unless it has just got one. No part of the budget."""
+        if any(kind == "audited" for _, kind, _ in self.journal.events):
+            return
+        self.audit()
+        self._count(self.state.steps)
+        self.journal.metrics["steps_audit"] = float(sum(self.programs.steps.values()) - self.state.total)
 
     # Parts of the stages.
 

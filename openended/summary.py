@@ -14,6 +14,7 @@ def summary_lines(facts: Mapping[str, Any]) -> list[tuple[bool, str]]:
 
     `run rounds steps_total seconds` · `accepted retained speedups forgotten` (counts) · `difficulty` (first, last) ·
     `compiled` (programs made after the first rounds of each of `starts` processes) ·
+    `audit` {`round tasks solved`}, the last verdict on every accepted task ·
     `heldout` {group: {learner: success or {mean, low, high}}}, success in the last episode · `reasons` {why a task was
     not accepted: how many} · `interrupted` (signal's name) · `task` (an id to replay) · `plots` (paths) · `notes`.
     """
@@ -64,6 +65,9 @@ def _learned(facts: Mapping[str, Any]) -> Iterator[str]:
     if "accepted" in facts:
         kept = f"; the final learner still solves {facts['retained']}{share(facts)}" if "retained" in facts else ""
         yield f"It learned {facts['accepted']} new tasks that an earlier learner failed{kept}."
+    if (audit := facts.get("audit")) and audit["tasks"]:
+        when = "Audit" if audit["round"] == facts.get("rounds") else f"Audit after round {audit['round']}"
+        yield f"{when}: {audit['solved']} of {audit['tasks']} accepted tasks are still solved, speed-ups included."
     others = [f"{facts[key]} {hyphened(key)}" for key in ("speedups", "forgotten") if facts.get(key)]
     if others:
         yield f"Besides: {', '.join(others)}."

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from openended import closing, configuration, evaluate, recording
 from openended.archive import Archive
+from openended.budget import Budget
 from openended.compilations import Compilations
 from openended.configuration import ConfigurationError
 from openended.ledger import LoopState
@@ -44,7 +45,7 @@ def train(config: DictConfig) -> int:
             if heldout.missing:
                 progress.note(f"Not measured: {heldout.missing}.")
             session = Session(folder, loop, progress, stop, heldout)
-            finished = session.run(config.run.rounds, config.run.steps)
+            finished = session.run(Budget(config.run.rounds, config.run.steps))
             return DONE if finished else INTERRUPTED
 
 
@@ -77,16 +78,18 @@ class Session:
         self.metrics = MetricsWriter(folder.path, resume_from_round=int(self.state.round))
         self.last = self.archive.latest()
         self.made, self.counted = Compilations(), 0
+        totals = [0, *(int(total) for _, total in self.archive.metrics("steps_total"))]
+        self.cost = totals[-1] - totals[-2] if len(totals) > 1 else 0  # steps of the last round
 
-    def run(self, rounds: int, steps: int) -> bool:
-        """Rounds until a budget ends (True) or a signal stops (False); then the summary and the plots."""
+    def run(self, budget: Budget) -> bool:
+        """Rounds until the budget ends (True) or a signal stops (False); then the summary and the plots."""
         finished = True
         try:
             with self.made:
-                if self._within(rounds, steps):
+                if not self._ended(budget):
                     self._begin()
-                while self._within(rounds, steps):
-                    self._round()
+                while not self._ended(budget):
+                    self._round(budget)
         except Stopped:
             self.folder.log(f"stopped by {self.stop.requested} after round {int(self.state.round)}")
             finished = False
@@ -96,8 +99,8 @@ class Session:
         self._close()
         return finished
 
-    def _within(self, rounds: int, steps: int) -> bool:
-        return int(self.state.round) < rounds and sum(int(n) for n in self.state.steps.values()) < steps
+    def _ended(self, budget: Budget) -> bool:
+        return budget.ended(int(self.state.round), self.state.total, self.cost)
 
     def _begin(self) -> None:
         """Note in the archive that another process goes on, and begin to compile."""
@@ -112,23 +115,23 @@ class Session:
         facts |= {"run": self.folder.path.name, "interrupted": self.stop.requested, "seconds": self.progress.elapsed}
         self.progress.summary({**facts, "plots": closing.draw(self.folder.path, self.state)})
 
-    def _round(self) -> None:
-        began, before = time.monotonic(), sum(int(n) for n in self.state.steps.values())
-        learned = int(self.state.steps["learn"])
-        state, journal = self.loop.round(self.state, self._stage)
+    def _round(self, budget: Budget) -> None:
+        began, before = time.monotonic(), self.state
+        state, journal = self.loop.round(before, self._stage, budget.ended)
         self._stage("measure")
         journal.metrics |= self.heldout.measure(state)
         self._stage("record")
         seconds = time.monotonic() - began
         journal.metrics |= {
             "seconds": seconds,
-            "steps_per_s": (sum(int(n) for n in state.steps.values()) - before) / seconds,
-            "steps_per_s_learn": (int(state.steps["learn"]) - learned) / seconds,
+            "steps_per_s": (state.total - before.total) / seconds,
+            "steps_per_s_learn": int(state.steps["learn"] - before.steps["learn"]) / seconds,
             "compiled": float(self.made.count - self.counted),
         }
         self.counted = self.made.count
         recording.store(self.folder.path, self.archive, self.metrics, self.loop.families, state, journal)
-        self.state, self.last = state, {**self.last, **journal.metrics, "round": float(journal.round)}
+        self.state, self.cost = state, state.total - before.total
+        self.last = {**self.last, **journal.metrics, "round": float(journal.round)}
         self.progress.round(self.last)
 
     def _stage(self, name: str) -> None:

@@ -29,6 +29,7 @@ class Trials(Ledger):
         draw = self._drawer(population, "retention")
         result = self.acceptance.audit(draw, len(population))
         self._note_retention(population, result, "audit")
+        self.journal.metrics |= {"audit_tasks": float(len(population)), "audit_solved": float(result.kept.size)}
         self.journal.events.append((None, "audited", result.reason))
         return result
 

@@ -81,3 +81,34 @@ def test_compilations_are_seen(train, monkeypatch, capsys):
         counts = dict(archive.metrics("compiled"))
     assert counts[3] > 0 and counts[5] > 0
     assert f"Compilations after round 2 of each start: {counts[3]:.0f}." in capsys.readouterr().out
+
+
+def audits(archive):
+    """Tasks with a verdict of an audit, by round."""
+    rows = archive._rows("SELECT round, task FROM evaluation WHERE purpose = 'audit' ORDER BY task")
+    return {round: [task for number, task in rows if number == round] for round, _ in rows}
+
+
+def test_the_last_round_ends_with_a_verdict_on_every_accepted_task(finished, train):
+    archive, told = finished
+    accepted, last = sorted(task.id for task in archive.accepted()), archive.latest()
+    assert audits(archive) == {3: accepted} and [event.round for event in archive.events("audited")] == [3]
+    lost = set(archive.forgotten())
+    assert (last["audit_tasks"], last["audit_solved"]) == (len(accepted), len([t for t in accepted if t not in lost]))
+    told_so = f"Audit: {last['audit_solved']:.0f} of {len(accepted)} accepted tasks are still solved, speed-ups included."
+    assert told_so in told
+    purposes = ("screen", "learn", "verify", "retention", "witness")
+    assert last["steps_total"] == sum(last[f"steps_{purpose}"] for purpose in purposes) and last["steps_audit"] > 0
+    with train("run.rounds=3") as again:
+        assert audits(again) == {3: accepted}, "once"
+
+
+def test_a_round_begins_while_half_of_the_last_one_is_left(train):
+    """Prolonged by less than half a round a run stays finished; by more it gets one round, and its audit with it."""
+    with train("run.rounds=2", name="cut") as archive:
+        (_, first), (_, total) = archive.metrics("steps_total")
+    cost = total - first
+    with train("run.rounds=9", f"run.steps={int(total + 0.4 * cost)}", name="cut") as archive:
+        assert archive.last_round() == 2
+    with train("run.rounds=9", f"run.steps={int(total + 0.6 * cost)}", name="cut") as archive:
+        assert archive.last_round() == 3 and sorted(audits(archive)) == [2, 3]

@@ -37,6 +37,7 @@ OPENENDED = {
             "wording",
             "compilations",
             "summary",
+            "budget",
         ],
         5,
     ),
