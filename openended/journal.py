@@ -17,7 +17,7 @@ class NewTask(NamedTuple):
     kind: str
     learner_version: int
     cost_bits: float
-    witness: dict[str, Any]
+    witness: dict[str, Any] | None
     parent: str | None
     operator: str
     delta: dict[str, float]

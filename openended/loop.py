@@ -81,7 +81,7 @@ class Round(Trials):
     """The work of one round: stages in the order of their definition."""
 
     def __init__(self, loop: Loop, state: LoopState):
-        super().__init__(loop.programs, loop.acceptance, loop.settings, state, loop.seed)
+        super().__init__(loop.programs, loop.acceptance, loop.settings, loop.generator.novelty, state, loop.seed)
         self.loop = loop
 
     # Stages.
@@ -113,6 +113,7 @@ class Round(Trials):
                 self.journal.status(task, "rejected", f"the old learner may solve it: {solved_of(evidence, i)}")
         for name, chosen in enters.items():
             self._into_frontier(name, np.array(chosen, np.int64))
+        self._quarantine("in the entry test")
 
     def learn(self) -> None:
         """Updates on frontier, archive and pool; success while learning is the estimate of progress."""
@@ -167,7 +168,8 @@ class Round(Trials):
         successes = np.bincount(rows, out.success[:, -1], minlength=len(vector)).astype(np.int64)
         broken = np.bincount(rows, out.broken, minlength=len(vector)) > 0
         for row in np.flatnonzero(broken & valid):
-            self.journal.status(self._record(name, int(row), proposal, grounding), "quarantined", "physics left its bounds")
+            task = self._record(name, int(row), proposal, grounding)
+            self.journal.status(task, "quarantined", "physics left its bounds at the screen")
         valid = valid & ~broken
         known = Known(successes, np.where(valid, settings.screen_lifetimes, 0), kin(book, proposal), self._cost(name, proposal))
         rank = loop.objective.predict(self.state.ranker, known, self.rng)
@@ -218,16 +220,19 @@ class Round(Trials):
             wins, tries = (np.bincount(place, w, minlength=settings.capacity) for w in (won, np.ones(place.size)))
             earlier = self.estimate.get(name, (wins, tries))  # a repair has no frontier: what it did not try stays known
             self.estimate[name] = (np.where(tries > 0, wins, earlier[0]), np.where(tries > 0, tries, earlier[1]))
+            self.broken |= {(name, int(row)) for row in source[name][report.broken]}
+        self._quarantine("while learning (a task of the pool: with motor directions drawn anew)")
 
     def _teach(self, name: str) -> None:
         candidate, (wins, tries) = self.candidates[name], self.estimate[name]
         book = self.state.repertoire[name]
-        rows = np.flatnonzero((candidate.place >= 0) & (tries[candidate.place] > 0))
+        gone = (candidate.place >= 0) & (book.status[candidate.place] == EMPTY)  # quarantined since
+        rows = np.flatnonzero((candidate.place >= 0) & ~gone & (tries[candidate.place] > 0))
         places = candidate.place[rows]
         cost = candidate.known.cost[rows]
         realised = self.loop.objective.score(book.success[places], wins[places] / tries[places], cost)
         known = Known(*(column[rows] for column in candidate.known))
-        fitness = np.where(candidate.valid, -1.0, -np.inf)
+        fitness = np.where(candidate.valid & ~gone, -1.0, -np.inf)
         fitness[rows] = realised
         generator = self.loop.generator.update(self.state.generator[name], candidate.proposal, fitness)
         self.state = self.state._replace(

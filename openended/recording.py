@@ -124,7 +124,7 @@ def _task(family: AbstractFamily, task: NewTask, journal: Journal) -> TaskRow:
         round=journal.round,
         learner_version=task.learner_version,
         cost_bits=task.cost_bits,
-        witness=json.dumps(task.witness),
+        witness=None if task.witness is None else json.dumps(task.witness),
     )
 
 

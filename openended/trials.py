@@ -6,21 +6,28 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from openended import tasks
 from openended.acceptance import AbstractAcceptance
 from openended.evidence import Draw, Evidence, Retention
-from openended.ledger import Ledger, LoopState, Settings
+from openended.ledger import Ledger, LoopState, Place, Settings
 from openended.programs import Programs
-from openended.repertoire import ACCEPTED, FRONTIER
-
-Place = tuple[str, int]  # a task: its family's name and its row of the repertoire
+from openended.repertoire import ACCEPTED, FRONTIER, SEEN
 
 
 class Trials(Ledger):
     """What the stages of a round ask of the learner by test, and what is written down about it."""
 
-    def __init__(self, programs: Programs, acceptance: AbstractAcceptance, settings: Settings, state: LoopState, seed: int):
+    def __init__(
+        self,
+        programs: Programs,
+        acceptance: AbstractAcceptance,
+        settings: Settings,
+        novelty: float,
+        state: LoopState,
+        seed: int,
+    ):
         super().__init__(programs, state, seed)
-        self.acceptance, self.settings = acceptance, settings
+        self.acceptance, self.settings, self.novelty = acceptance, settings, novelty
         self.estimate: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # successes and lifetimes while learning, by row
 
     def audit(self) -> Retention:
@@ -29,8 +36,10 @@ class Trials(Ledger):
         draw = self._drawer(population, "retention")
         result = self.acceptance.audit(draw, len(population))
         self._note_retention(population, result, "audit")
-        self.journal.metrics |= {"audit_tasks": float(len(population)), "audit_solved": float(result.kept.size)}
+        solved = [i for i in result.kept if population[i] not in self.broken]
+        self.journal.metrics |= {"audit_tasks": float(len(population)), "audit_solved": float(len(solved))}
         self.journal.events.append((None, "audited", result.reason))
+        self._quarantine("in an audit")
         return result
 
     def _entry(self, places: Sequence[Place]) -> Evidence:
@@ -49,6 +58,7 @@ class Trials(Ledger):
         )
         self.state = self.state._replace(acceptance=acceptance)
         self._note_retention(population, result, "retention")
+        self._quarantine("in a retention test")
         return result
 
     def _decide(self) -> int:
@@ -59,7 +69,7 @@ class Trials(Ledger):
             rate = wins[rows] / np.maximum(tries[rows], 1)
             ready = (tries[rows] >= self.settings.gate_lifetimes) & (rate >= self.settings.gate)
             ready |= not self.acceptance.gated
-            best = rows[ready][np.argsort(-rate[ready], kind="stable")][: self.settings.trials]
+            best = self._novel(name, rows[ready][np.argsort(-rate[ready], kind="stable")])[: self.settings.trials]
             trials += [(name, int(row)) for row in best]
         draw = self._drawer(trials, "verify")
         acceptance, decision = self.acceptance.decide(self.state.acceptance, draw, len(trials))
@@ -72,7 +82,23 @@ class Trials(Ledger):
                 self._keep(name, self.state.repertoire[name].change(row, status=ACCEPTED, order=before))
                 self.journal.status(task, "accepted", decision.reason[i])
                 before += 1
+        self._quarantine("in an acceptance test")
         return int(decision.accept.sum())
+
+    def _novel(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """Of these frontier rows, best first, those that would count as novel: far enough from accepted tasks and each other.
+
+        What is too near an accepted task is refused for good, what is too near a better one may be tried in another round.
+        """
+        book = self.state.repertoire[name]
+        known = book.vector[book.rows(ACCEPTED)]
+        near = tasks.nearest(book.vector[rows], known) < self.novelty
+        for row in rows[near]:
+            reason = f"not novel: nearer than generator.novelty={self.novelty:g} to an accepted task"
+            self.journal.status(self._id(name, book.vector[row]), "rejected", reason)
+        self._keep(name, book.change(rows[near], status=SEEN))
+        rows = rows[~near]
+        return rows[tasks.novel(book.vector[rows], known, self.novelty)]
 
     def _accepted(self) -> list[Place]:
         return [(name, int(row)) for name, book in self.state.repertoire.items() for row in book.rows(ACCEPTED)]
@@ -103,6 +129,7 @@ class Trials(Ledger):
                 played = np.stack([vectors[index[j]] for j in rows])
                 out = self.programs.evaluate(name, self._params(), played, self._fresh(), purpose)
                 wins += np.bincount(rows, out.success[:, -1], minlength=len(index)).astype(np.int64)
+                self.broken |= {items[index[j]] for j in rows[out.broken]}
             return wins
 
         return draw
