@@ -16,7 +16,7 @@ from openended.archive_rows import KINDS, STATUSES
 
 FAILED, USAGE, BAD_CONFIGURATION, BY_CTRL_C, PIPE_CLOSED = 1, 2, 3, 130, 141
 TASK = "a task's id, or enough of its beginning"
-CODES = "exit codes: 0 done, 1 failed, 2 usage, 3 bad configuration, 75 interrupted and saved"
+CODES = "exit codes: 0 done, 1 failed, 2 usage, 3 bad configuration, 75 interrupted and saved, 130 Ctrl-C, 141 closed pipe"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -2,12 +2,16 @@
 
 import importlib
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from openended import cli
+from openended import cli, train
+
+ROOT = Path(__file__).resolve().parent.parent
 
 COMMANDS = ("train", "eval", "archive", "task", "replay", "family", "ablate", "bench", "doctor")
 
@@ -99,6 +103,15 @@ def test_an_interruption_ends_silently(error, code, monkeypatch, capsys):
     monkeypatch.setattr("openended.inspection.family", raising(error))
     assert cli.main(["family"]) == code
     assert capsys.readouterr().err == ""
+
+
+def test_the_exit_codes_are_told_where_users_look():
+    codes = {0, cli.FAILED, cli.USAGE, cli.BAD_CONFIGURATION, train.INTERRUPTED, cli.BY_CTRL_C, cli.PIPE_CLOSED}
+    readme, concepts = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/concepts.md"))
+    told = readme[readme.index("Exit codes: ") :].split("\n\n")[0]
+    table = concepts[concepts.index("| exit code |") :].split("\n\n")[0]
+    for text in (cli.CODES, told, table):
+        assert {int(number) for number in re.findall(r"\b\d+\b", text)} >= codes
 
 
 def test_our_own_faults_keep_their_traceback(monkeypatch):
