@@ -23,6 +23,7 @@ class Settings(NamedTuple):
     clip: float
     entropy: float
     value_weight: float
+    averaging: float
 
 
 class Batch(NamedTuple):

@@ -50,16 +50,8 @@ def lifetime(
             action = output.mean + jnp.exp(output.log_std) * noise
             log_prob = networks.log_prob(output, action, mask)
             state, following = family.step(model, state, action)
-            record = (
-                percept,
-                action,
-                log_prob,
-                output.value,
-                following.reward,
-                following.running,
-                following.success,
-                following.broken,
-            )
+            seen = (following.reward, following.running, following.success, following.broken)
+            record = (percept, action, log_prob, output.value, *seen)
             actions = jnp.concatenate([jnp.clip(action, -1.0, 1.0)[None], actions[:-1]])
             heard = (memory, actions, following.reward)
             return (heard, state, following, timestep.observation), record

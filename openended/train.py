@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import jax
@@ -18,6 +17,7 @@ from openended.locate import CommandError
 from openended.loop import Loop
 from openended.metrics import MetricsWriter
 from openended.runfolder import Interrupts, RunFolder, differences, read_config
+from openended.stopwatch import Stopwatch
 from openended.terminal import Progress
 
 DONE, INTERRUPTED = 0, 75
@@ -78,6 +78,7 @@ class Session:
         self.metrics = MetricsWriter(folder.path, resume_from_round=int(self.state.round))
         self.last = self.archive.latest()
         self.made, self.counted = Compilations(), 0
+        self.stopwatch = Stopwatch()
         totals = [0, *(int(total) for _, total in self.archive.metrics("steps_total"))]
         self.cost = totals[-1] - totals[-2] if len(totals) > 1 else 0  # steps of the last round
 
@@ -116,13 +117,15 @@ class Session:
         self.progress.summary({**facts, "plots": closing.draw(self.folder.path, self.state)})
 
     def _round(self, budget: Budget) -> None:
-        began, before = time.monotonic(), self.state
+        before = self.state
         state, journal = self.loop.round(before, self._stage, budget.ended)
         self._stage("measure")
         journal.metrics |= self.heldout.measure(state)
         self._stage("record")
-        seconds = time.monotonic() - began
+        spent = self.stopwatch.read()
+        seconds = sum(spent.values())
         journal.metrics |= {
+            **{f"seconds_{stage}": each for stage, each in spent.items()},
             "seconds": seconds,
             "steps_per_s": (state.total - before.total) / seconds,
             "steps_per_s_learn": int(state.steps["learn"] - before.steps["learn"]) / seconds,
@@ -137,6 +140,7 @@ class Session:
     def _stage(self, name: str) -> None:
         if self.stop.requested:
             raise Stopped
+        self.stopwatch.stage(name)
         self.folder.beat(name, int(self.state.round) + 1)
         self.progress.stage(name)
 

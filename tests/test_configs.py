@@ -48,7 +48,7 @@ def test_a_wrong_override_is_refused(override, words):
         ("acceptance.solve=1.5", "acceptance.solve=1.5 is not allowed"),
         ("learner.memory=lstm", "learner.memory is 'lstm'; allowed: fast_weights, gru, none"),
         ("learner.learning_rate=0", "learner.learning_rate is 0; allowed: above 0"),
-        ("learner.averaging=2", "learner.averaging is 2; allowed: above 0 and at most 1"),
+        ("learner.settings.averaging=2", "learner.settings.averaging is 2; allowed: above 0 and at most 1"),
         ("objective.intrinsic_weight=-1", "objective.intrinsic_weight is -1"),
         ("loop.block=63", "loop.block is 63; allowed: a multiple of"),
     ],

@@ -36,6 +36,7 @@ OPENENDED = {
             "locate",
             "wording",
             "compilations",
+            "stopwatch",
             "summary",
             "budget",
         ],

@@ -18,8 +18,8 @@ class RL2(AbstractLearner):
     """The default learner; with ``memory=none`` it is the memoryless control.
 
     The learning rate falls exponentially from ``learning_rate`` to ``final_learning_rate`` over ``decay_updates`` updates.
-    What acts is a running average of the weights over the last ``1 / averaging`` updates or so (Polyak and Juditsky 1992):
-    it solves more than the weights of any single update, and forgets less from one round to the next.
+    What acts is a running average of the weights over the last ``1 / settings.averaging`` updates or so (Polyak and
+    Juditsky 1992): it solves more than the weights of any single update, and forgets less from one round to the next.
     """
 
     def __init__(
@@ -31,7 +31,6 @@ class RL2(AbstractLearner):
         final_learning_rate: float = 3e-4,
         decay_updates: int = 300,
         max_gradient_norm: float = 0.5,
-        averaging: float = 0.1,
         extrinsic_weight: float = 1.0,
     ):
         require_positive(
@@ -39,13 +38,11 @@ class RL2(AbstractLearner):
             final_learning_rate=final_learning_rate,
             decay_updates=decay_updates,
             max_gradient_norm=max_gradient_norm,
-            averaging=averaging,
         )
-        if averaging > 1.0:
-            raise ValueError(f"learner.averaging is {averaging}; allowed: above 0 and at most 1")
+        if not 0.0 < settings.averaging <= 1.0:
+            raise ValueError(f"learner.settings.averaging is {settings.averaging}; allowed: above 0 and at most 1")
         self.policy = policy(memory=memory)
         self.settings = settings
-        self.averaging = averaging
         self.extrinsic_weight = extrinsic_weight
         steps = decay_updates * settings.epochs * settings.minibatches
         ratio = final_learning_rate / learning_rate
@@ -66,6 +63,6 @@ class RL2(AbstractLearner):
         rollout = sample(newest, tasks, sample_key)
         batch = ppo.prepare(rollout, self.reward(rollout, intrinsic), self.settings)
         after, metrics = ppo.improve(self.policy, self.optimiser, self.settings, state.optimiser, batch, order_key)
-        share = jnp.maximum(self.averaging, 1.0 / (state.updates + 1.0))  # the first weights are soon forgotten
+        share = jnp.maximum(self.settings.averaging, 1.0 / (state.updates + 1.0))  # the first weights are soon forgotten
         params = optax.incremental_update(after[0], state.params, share)
         return LearnerState(params, after, state.updates + 1), rollout, report(rollout, metrics)
