@@ -33,8 +33,9 @@ class Settings(NamedTuple):
     stay: int = 20  # rounds a task may stay in the frontier
     pool: int = 2048  # valid tasks per family that are learned from without being in the frontier, the newest
     frontier: int = 192  # most tasks per family in the frontier; the least solved leave
-    frontier_share: float = 0.25
-    replay_share: float = 0.2  # of accepted tasks; the rest is the pool
+    frontier_share: float = 0.25  # of the lifetimes learned from, at most
+    replay_share: float = 0.2  # of accepted tasks, at most; the rest is the pool
+    most_lifetimes: int = 12  # of a round for a frontier or accepted task: few tasks are learned by heart
     gate_lifetimes: int = 4  # lifetimes of learning before acceptance is tried
     gate: float = 0.85  # success while learning from which acceptance is tried
 

@@ -19,7 +19,7 @@ from openended.learners.base import AbstractLearner
 from openended.ledger import Candidates, LoopState, Settings, kin, mixture, solved_of
 from openended.objectives.base import AbstractObjective, Known
 from openended.programs import PURPOSES, Programs
-from openended.repertoire import EMPTY, FRONTIER, SEEN
+from openended.repertoire import ACCEPTED, EMPTY, FRONTIER, SEEN
 from openended.trials import Trials
 
 Ends = Callable[[int, int, int], bool]  # (rounds done, steps of all purposes, of which the last round) -> no other round
@@ -117,7 +117,8 @@ class Round(Trials):
 
     def learn(self) -> None:
         """Updates on frontier, archive and pool; success while learning is the estimate of progress."""
-        self._train(self.loop.settings.frontier_share, self.loop.settings.replay_share)
+        settings = self.loop.settings
+        self._train((settings.frontier_share, settings.replay_share), settings.most_lifetimes)
 
     def verify(self) -> None:
         """Retention first (repair, else roll back), then acceptance with the learner that is kept."""
@@ -129,7 +130,7 @@ class Round(Trials):
             if retained or attempt == loop.acceptance.repairs:
                 break
             self.journal.events.append((None, "repaired", f"extra replay because {result.reason}"))
-            self._train(frontier=0.0, replay=0.5)
+            self._train((0.0, 0.5), np.inf)
         accepted = self._decide() if retained else 0
         if not loop.acceptance.keeps_learner(retained, accepted > 0):
             reason = "it forgot accepted tasks" if not retained else "no task was accepted (strict mode)"
@@ -199,10 +200,13 @@ class Round(Trials):
             self.journal.status(self._id(name, candidate.grounding.vector[row]), "frontier", "the old learner fails it by test")
         self._keep(name, book.change(candidate.place[rows], status=FRONTIER))
 
-    def _train(self, frontier: float, replay: float) -> None:
+    def _train(self, shares: tuple[float, float], most: float) -> None:
+        """Updates on these shares of frontier and accepted tasks, none of which gets more than ``most`` lifetimes or so."""
         settings, batch, source = self.loop.settings, {}, {}
         for name in self.loop.families:
             book = self.state.repertoire[name]
+            each = most / (settings.updates * settings.rows)
+            frontier, replay = (min(s, each * book.rows(of).size) for s, of in zip(shares, (FRONTIER, ACCEPTED), strict=True))
             rows, weight = mixture(book, frontier, replay, self.loop.objective.urgency)
             source[name] = self.rng.choice(rows, (settings.updates, settings.rows), p=weight)
             batch[name] = book.vector[source[name]]

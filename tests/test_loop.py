@@ -11,6 +11,7 @@ import pytest
 from openended import checkpoint, configuration
 from openended.compilations import Compilations
 from openended.ledger import mixture
+from openended.loop import Round
 from openended.objectives.off import Off
 from openended.repertoire import ACCEPTED, EMPTY, FRONTIER, SEEN, empty
 
@@ -99,6 +100,21 @@ def test_the_objective_decides_how_often_a_task_of_the_pool_is_learned_from():
     assert mixture(book, 0.2, 0.1, Off().urgency)[1] == pytest.approx([1 / 3, 1 / 3, 1 / 3])
 
 
+def test_no_task_of_frontier_or_archive_is_learned_by_heart():
+    """Few tasks get few lifetimes, whatever their share; a repair may replay as often as it likes."""
+    states, _ = history()
+    counts = {}
+    for most in (1, 10**6):
+        other = copy.copy(loop())
+        other.settings = other.settings._replace(most_lifetimes=most)
+        work = Round(other, states[1])
+        work.learn()
+        book, (_, tries) = states[1].repertoire["probe"], work.estimate["probe"]
+        counts[most] = tries[book.rows(FRONTIER)].sum(), book.rows(FRONTIER).size
+    (few, tasks), (many, _) = counts[1], counts[10**6]
+    assert tasks > 4 and few <= 1.5 * tasks < many
+
+
 def test_a_full_frontier_gives_the_least_solved_back_to_the_pool():
     states, _ = history()
     narrow = copy.copy(loop())  # the same compiled programs
@@ -119,6 +135,14 @@ def test_a_full_repertoire_gives_up_the_oldest_of_its_pool():
         assert places.size == 1
     book, places = book.insert(vector=np.full((2, 1), 9, np.float32), entered=np.array([4, 4]))
     assert sorted(book.vector[book.status == SEEN, 0].tolist()) == [3, 9, 9] and book.status[2] == FRONTIER
+
+
+def test_what_acts_is_an_average_of_the_newest_weights():
+    """The first update replaces the weights of birth, the later ones are mixed in."""
+    states, _ = history()
+    acts, newest = states[1].learner.params, states[1].learner.optimiser[0]
+    distance = [float(np.abs(a - b).max()) for a, b in zip(jax.tree.leaves(acts), jax.tree.leaves(newest), strict=True)]
+    assert 0 < max(distance) < 0.1
 
 
 def test_strict_mode_keeps_a_learner_only_with_an_accepted_task():
