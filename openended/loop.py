@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from envs import interface, validity
-from envs.base import AbstractFamily, widest
+from envs.base import AbstractFamily
 from openended import repertoire as rep
 from openended import tasks, trees
 from openended.acceptance import AbstractAcceptance
@@ -47,12 +47,12 @@ class Loop:
     def init(self) -> LoopState:
         """State before the first round."""
         learner_key, model_key = jax.random.split(jax.random.key(self.seed))
-        capacity, layout = self.settings.capacity, widest(self.families.values())
+        capacity, policy = self.settings.capacity, self.learner.policy
         return LoopState(
             round=np.zeros((), np.int64),
             version=np.zeros((), np.int64),
             learner=trees.replicate(self.learner.init(learner_key)),
-            model=trees.replicate(self.objective.init_model(model_key, layout.observation, layout.actions)),
+            model=trees.replicate(self.objective.init_model(model_key, policy.observation, policy.actions)),
             ranker=self.objective.init_ranker(),
             generator={n: self.generator.init(f.specs, self.settings.candidates, self.seed) for n, f in self.families.items()},
             acceptance=self.acceptance.init(),
