@@ -28,9 +28,9 @@ from openended.programs import PURPOSES
 from openended.runfolder import Interrupts, differences, read_config, write_durably
 from openended.subprocesses import Child, only_one
 from openended.summary import clock, count
+from openended.train import DONE, INTERRUPTED
 
-DONE, FAILED, INTERRUPTED = 0, 1, 75
-BAD_CONFIGURATION = 3
+FAILED, BAD_CONFIGURATION = 1, 3
 EVALUATION = "holdout.json"
 ROUNDS = 1_000_000_000  # never the budget that ends first: arms get equal steps, whatever a round of theirs costs
 OWN = "ablate."
