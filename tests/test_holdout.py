@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from evosax.algorithms import SNES
+from scipy.stats import binom
 
 from envs import holdout, validity
 from envs.interface import InterfaceBounds
@@ -22,7 +23,7 @@ BRAX = ("navigator", "reacher")
 EVERY_FAMILY = [cls.name if cls.name == "probe" else pytest.param(cls.name, marks=pytest.mark.slow) for cls in holdout.FAMILIES]
 KNOTS, MEMBERS, GENERATIONS, RESTARTS = 10, 24, 40, 6
 CHANCE = 0.15  # share of random episodes that may solve a task
-EPISODES = 128  # random episodes of each task
+EPISODES = 2048  # random episodes of each task: the estimate is within 0.02 of the probability
 
 
 @functools.cache
@@ -236,4 +237,6 @@ def test_neither_nothing_nor_chance_solves_a_task(name):
     nothing = solved_by(name, lambda key: jnp.zeros(shape))
     chance = solved_by(name, lambda key: jax.random.uniform(key, shape, minval=-1.0, maxval=1.0))
     assert nothing.max() == 0.0, f"solved by no-op: {np.flatnonzero(nothing).tolist()}"
-    assert chance.max() <= CHANCE, f"solved by chance: { {int(i): float(chance[i]) for i in np.flatnonzero(chance > CHANCE)} }"
+    # Contacts amplify rounding, so another processor draws other episodes: fail on evidence, not on a lucky draw.
+    above = binom.sf(np.rint(chance * EPISODES) - 1, EPISODES, CHANCE) < 1e-3
+    assert not above.any(), f"solved by chance: { {int(i): float(chance[i]) for i in np.flatnonzero(above)} }"
