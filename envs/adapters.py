@@ -11,8 +11,8 @@ import numpy as np
 
 from envs import base
 from envs.base import AbstractFamily
+from envs.drawing import axes
 from envs.physics import quiet
-from envs.render import place
 
 with quiet():
     import mujoco
@@ -114,7 +114,6 @@ class _Body:
         self.present: list[bool] = []
         for index, parent in enumerate(self.parents):  # parents come first
             self.present.append(bool(link.constraint_stiffness[index] > 0) and (parent < 0 or self.present[parent]))
-        self.axes = np.abs(np.asarray(self.system.jnt_axis))[np.asarray(self.system.jnt_type) == 3]
 
     def xml(self, title: str, damping: np.ndarray | None = None) -> str:
         """The document; ``damping``: per degree of freedom that is present."""
@@ -212,21 +211,16 @@ class _Body:
 
     def _site(self, world: ET.Element) -> None:
         goal, feature = self.task.goal, self.family.features[int(self.task.goal.feature)]
-        where, (a, b) = place(feature.name, feature.unit, feature.size), (float(x) for x in goal.target)
-        across = self._third_axis()
-        spots = {"point": (a, b), "x": (a, 0.0), "y": (0.0, a)}
-        if where not in spots:
+        along = axes(feature.name, feature.unit, feature.size, self.family.view)
+        if not along:
             return
-        tolerance, long = float(goal.tolerance), 2.0
-        sizes = {"point": (tolerance,) * 2, "x": (tolerance, long), "y": (long, tolerance)}
-        kind, spot, size = ("sphere" if where == "point" else "box"), list(spots[where]), list(sizes[where])
-        spot.insert(across, 0.0)
-        size.insert(across, tolerance if where == "point" else 0.005)
+        # A ball at a place; a thin slab across the plane of motion where only one coordinate is asked for.
+        tolerance, flat = float(goal.tolerance), {"top": "z", "side": "y"}.get(self.family.view, "")
+        at = {axis: float(x) for axis, x in zip(along, goal.target, strict=False)}
+        spot = [at.get(axis, 0.0) for axis in "xyz"]
+        size = [tolerance if axis in at or len(along) == 2 else 0.005 if axis == flat else 2.0 for axis in "xyz"]
+        kind = "sphere" if len(along) == 2 else "box"
         ET.SubElement(world, "site", name="target", type=kind, pos=_text(spot), size=_text(size), rgba="0.84 0.37 0 0.3")
-
-    def _third_axis(self) -> int:
-        """The axis across the plane of motion: y where every hinge turns about y, else z."""
-        return 1 if len(self.axes) and bool(np.all(self.axes[:, 1] > 0.9)) else 2
 
     def _coordinates(self) -> np.ndarray:
         """Which positions of q belong to joints that are present."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 import abc
 import copy
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 
 from envs import goals, interface
+from envs.drawing import View
 from envs.goals import FeatureSpec, Goal
 from envs.interface import Interface, InterfaceBounds
 from envs.spec import ParamSpec, decode
@@ -88,6 +89,9 @@ class AbstractFamily(abc.ABC):
     control_dt: ClassVar[float]  # s
     max_speed: ClassVar[float]  # the physics gate, in the family's own unit
     speed_unit: ClassVar[str]
+    view: ClassVar[View] = "top"  # from where a still picture shows most: the x-y plane, the x-z plane, or an oblique view
+    # Rows of `shapes` that are neither the body nor fixed: things that it moves, drawn in another colour.
+    object_rows: ClassVar[Mapping[str, tuple[int, ...]]] = {}
 
     def __init__(self, bounds: InterfaceBounds | None = None, episode_steps: int = 40, hidden_goals: bool = True):
         if episode_steps < 2:
@@ -143,7 +147,12 @@ class AbstractFamily(abc.ABC):
 
     @abc.abstractmethod
     def shapes(self, model: Model, physics: Any) -> dict[str, jax.Array]:
-        """Circles and segments to draw: {'segments': f32[N, 5] (x0 y0 x1 y1 radius), 'discs': f32[M, 3] (x y radius)}."""
+        """What to draw, in metres and world coordinates, z up; all three keys, each with as many rows for every task.
+
+        capsules: f32[N, 7] (x0 y0 z0 x1 y1 z1 radius); spheres: f32[M, 4] (x y z radius); boxes: f32[B, 10] (centre x y z,
+        quaternion w x y z, half sizes x y z). What a task lacks has radius, or half sizes, 0. Body first, then objects and
+        obstacles; what never moves is drawn as an obstacle.
+        """
 
     # What is the same for all families.
 

@@ -122,11 +122,10 @@ class Navigator(AbstractFamily):
     def shapes(self, model: Model, state: Any) -> dict[str, jax.Array]:
         """The puck and the obstacles that exist (absent ones have radius 0)."""
         centers, radii, exists = _obstacles(model.task.world)
-        puck = jnp.concatenate([state.q, jnp.array([RADIUS])])[None]
-        return {
-            "segments": jnp.zeros((0, 5)),
-            "discs": jnp.concatenate([puck, jnp.concatenate([centers, (radii * exists)[:, None]], axis=1)]),
-        }
+        places = jnp.concatenate([state.q[None], centers])
+        sizes = jnp.concatenate([jnp.full(1, RADIUS), radii * exists])
+        spheres = jnp.concatenate([places, jnp.zeros((1 + OBSTACLES, 1)), sizes[:, None]], axis=1)
+        return {"capsules": jnp.zeros((0, 7)), "spheres": spheres, "boxes": jnp.zeros((0, 10))}
 
 
 def _obstacles(world: dict) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -72,5 +72,6 @@ class Probe(AbstractFamily):
         return f"a point with drift ({values['drift_x']:.2f}, {values['drift_y']:.2f}) a step"
 
     def shapes(self, model: Model, state: Point) -> dict[str, jax.Array]:
-        """One disc."""
-        return {"segments": jnp.zeros((0, 5)), "discs": jnp.concatenate([state.position, jnp.array([0.05])])[None]}
+        """One sphere."""
+        sphere = jnp.concatenate([state.position, jnp.array([0.0, 0.05])])[None]
+        return {"capsules": jnp.zeros((0, 7)), "spheres": sphere, "boxes": jnp.zeros((0, 10))}

@@ -124,11 +124,12 @@ class Reacher(AbstractFamily):
         return f"a {links}-link arm of {reach:.2f} m reach, {values['mass']:.1f} kg a link, gravity {pull:.1f} m/s²"
 
     def shapes(self, model: Model, state: Any) -> dict[str, jax.Array]:
-        """One segment per link (radius 0 when absent)."""
+        """One capsule per link (radius 0 when absent)."""
         exists = _exists(model.task.body)
         joints = jnp.concatenate([jnp.zeros((1, 2)), _joints(model, state)])
-        segments = jnp.concatenate([joints[:-1], joints[1:], (RADIUS * exists)[:, None]], axis=1)
-        return {"segments": segments, "discs": jnp.zeros((0, 3))}
+        points = jnp.concatenate([joints, jnp.zeros((LINKS + 1, 1))], axis=1)
+        capsules = jnp.concatenate([points[:-1], points[1:], (RADIUS * exists)[:, None]], axis=1)
+        return {"capsules": capsules, "spheres": jnp.zeros((0, 4)), "boxes": jnp.zeros((0, 10))}
 
 
 def _lengths(body: dict) -> jax.Array:

@@ -1,45 +1,33 @@
 """Pictures of a replay: a contact sheet of its first and last episode, and an animation of all of them.
 
-A replay is plain data, as `openended replay --json` prints it: ``goal`` (feature, unit, target, tolerance, see
-`place`), ``description``, ``learner`` and ``episodes``, each with ``episode success solved_at_s reward`` and ``frames`` of
-``t`` [s], ``segments`` [x0, y0, x1, y1, radius], ``discs`` [x, y, radius] and ``value``. Colours are those of Okabe and Ito.
+A replay is plain data, as `openended replay --json` prints it (`openended/replay.py` has the format): shapes in three
+dimensions, drawn from the side that ``view`` names (`envs.drawing`). Colours are those of Okabe and Ito.
 """
 
 from __future__ import annotations
 
 import logging
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from envs import drawing
 from envs.spec import sentence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BODY, LIMBS, TARGET, INSIDE, OBSTACLE = "#0072B2", ("#0072B2", "#56B4E9"), "#D55E00", "#009E73", "#9A9A9A"
+LIMBS, OBJECT, OBSTACLE = ("#0072B2", "#56B4E9"), "#CC79A7", "#9A9A9A"
+TARGET, INSIDE = "#D55E00", "#009E73"
 COLUMNS = 8
 MARGIN = 0.06  # of the larger side, around everything that is drawn
 PAUSE = 12  # frames for which an animation shows the end of an episode
-_LENGTHS = ("m", "units")
 
 Replay = Mapping[str, Any]
-
-
-def place(feature: str, unit: str, size: int) -> str:
-    """Where a target can be drawn: ``point``, ``x`` or ``y`` (a line across the picture), or '' when it is no place.
-
-    A convention of the families' feature names: two lengths are a place in the picture, and one length is along the axis that
-    the last part of the name says (``x``, ``tip_y``, ``height``).
-    """
-    last = feature.rpartition("_")[2]
-    if unit not in _LENGTHS:
-        return ""
-    return "point" if size == 2 else {"x": "x", "y": "y", "z": "y", "height": "y"}.get(last, "")
 
 
 def contact_sheet(replay: Replay) -> Figure:
@@ -111,87 +99,69 @@ def headline(replay: Replay, episode: Mapping[str, Any]) -> str:
 
 def draw(axis: Axes, replay: Replay, episode: Mapping[str, Any], moment: int, box: tuple[float, ...]) -> None:
     """One frame: target, obstacles, the way so far, the body."""
-    from matplotlib.patches import Circle, Polygon
-
-    frames = episode["frames"]
-    frame = frames[moment]
-    where = _place_of(replay)
-    _target(axis, replay, where, box)
-    for disc in frame["discs"]:
-        still = _still(episode, disc)
-        style: dict[str, Any] = {"color": OBSTACLE, "zorder": 2} if still else {"color": BODY, "zorder": 4}
-        axis.add_patch(Circle(disc[:2], disc[2], linewidth=0, **style))
-    if where == "point":
-        way = np.array([f["value"] for f in frames[: moment + 1]])
+    frames, view, along = episode["frames"], replay["view"], replay["target_axes"]
+    if view != "top":
+        axis.axhline(0.0, color="#BBBBBB", linewidth=0.6, zorder=0)
+    _target(axis, replay, box)
+    for mark in drawing.marks(replay["fixed"], view):
+        _shape(axis, mark, OBSTACLE, 2)
+    for mark in drawing.marks(frames[moment], view):
+        moved = mark.row in replay["objects"].get(mark.kind, ())
+        _shape(axis, mark, OBJECT if moved else LIMBS[mark.row % 2], 4)
+    if len(along) == 2:
+        way = drawing.project(drawing.world([f["value"] for f in frames[: moment + 1]], along), view)
         axis.plot(way[:, 0], way[:, 1], color=TARGET, linewidth=1.0, alpha=0.7, zorder=5)
         axis.plot(*way[-1], ".", color="black", markersize=3, zorder=6)
-    for number, segment in enumerate(frame["segments"]):
-        outline = capsule(segment)
-        axis.add_patch(Polygon(outline, facecolor=LIMBS[number % 2], edgecolor="white", linewidth=0.5, zorder=4))
     axis.set_xlim(box[0], box[2])
     axis.set_ylim(box[1], box[3])
     axis.set_aspect("equal")
     axis.set_xticks([])
     axis.set_yticks([])
     for spine in axis.spines.values():
-        spine.set_color(_now(episode, frame) if episode["success"] else "#CCCCCC")
+        spine.set_color(_now(episode, frames[moment]) if episode["success"] else "#CCCCCC")
 
 
-def capsule(segment: Sequence[float], corners: int = 12) -> np.ndarray:
-    """Outline f64[2 corners, 2] of a segment [x0, y0, x1, y1, radius] with round ends."""
-    x0, y0, x1, y1, radius = segment
-    angle = np.arctan2(y1 - y0, x1 - x0) + np.linspace(-np.pi / 2, np.pi / 2, corners)
-    cap = radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return np.concatenate([cap + np.array([x1, y1]), np.array([x0, y0]) - cap])
+def _shape(axis: Axes, mark: drawing.Mark, color: str, order: int) -> None:
+    from matplotlib.patches import Circle, Polygon
+
+    if mark.kind == "spheres":
+        axis.add_patch(Circle(tuple(mark.points[0]), mark.radius, facecolor=color, linewidth=0, zorder=order))
+        return
+    outline = drawing.capsule(mark.points, mark.radius) if mark.kind == "capsules" else mark.points
+    axis.add_patch(Polygon(outline, facecolor=color, edgecolor="white", linewidth=0.5, zorder=order))
 
 
 def bounds(replay: Replay) -> tuple[float, float, float, float]:
-    """(x0, y0, x1, y1) around everything that a replay draws, with a margin; never thinner than half its longer side."""
-    low, high = [], []
-    for frame in (frame for episode in replay["episodes"] for frame in episode["frames"]):
-        for x0, y0, x1, y1, radius in frame["segments"]:
-            low.append((min(x0, x1) - radius, min(y0, y1) - radius))
-            high.append((max(x0, x1) + radius, max(y0, y1) + radius))
-        low += [(x - r, y - r) for x, y, r in frame["discs"]]
-        high += [(x + r, y + r) for x, y, r in frame["discs"]]
-    goal, where = replay["goal"], _place_of(replay)
-    axes = {"point": (0, 1), "x": (0,), "y": (1,)}.get(where, ())
-    start, end = np.min(low, axis=0), np.max(high, axis=0)
-    for axis, target in zip(axes, goal["target"], strict=False):
-        start[axis] = min(start[axis], target - goal["tolerance"])
-        end[axis] = max(end[axis], target + goal["tolerance"])
+    """(left, bottom, right, top) around all that a replay draws, with a margin; never thinner than half its longer side."""
+    view, goal = replay["view"], replay["goal"]
+    frames = [frame for episode in replay["episodes"] for frame in episode["frames"]]
+    start, end = drawing.extent(mark for frame in (replay["fixed"], *frames) for mark in drawing.marks(frame, view))
+    aim = drawing.target(goal, replay["target_axes"], view)
+    if aim is not None:
+        near = np.abs(aim[0]) < drawing.FAR / 2  # the ends of a band are no part of the picture
+        start = np.minimum(start, np.where(near, aim[0], np.inf).min(axis=0))
+        end = np.maximum(end, np.where(near, aim[0], -np.inf).max(axis=0))
     middle, side = (start + end) / 2, end - start
     side = np.maximum(side, 0.5 * max(side)) + 2 * MARGIN * max(side)
     return (*(middle - side / 2), *(middle + side / 2))  # type: ignore[return-value]
 
 
-def _target(axis: Axes, replay: Replay, where: str, box: tuple[float, ...]) -> None:
-    from matplotlib.patches import Circle
+def _target(axis: Axes, replay: Replay, box: tuple[float, ...]) -> None:
+    from matplotlib.patches import Polygon
 
     goal = replay["goal"]
-    target, tolerance = goal["target"], goal["tolerance"]
-    style: dict[str, Any] = {"facecolor": TARGET, "alpha": 0.18, "zorder": 1}
-    if where == "point":
-        axis.add_patch(Circle(target, tolerance, linewidth=0, **style))
-        axis.add_patch(Circle(target, tolerance, fill=False, edgecolor=TARGET, linewidth=0.9, linestyle="--", zorder=3))
-        axis.plot(*target, "+", color=TARGET, markersize=6, zorder=3)
-    elif where:
-        span, line = (axis.axvspan, axis.axvline) if where == "x" else (axis.axhspan, axis.axhline)
-        span(target[0] - tolerance, target[0] + tolerance, linewidth=0, **style)
-        line(target[0], color=TARGET, linewidth=0.9, linestyle="--", zorder=3)
-    else:
-        text = f"{goal['feature']} to {', '.join(f'{x:.2f}' for x in target)} {goal['unit']}"
+    aim = drawing.target(goal, replay["target_axes"], replay["view"])
+    if aim is None:
+        text = f"{goal['feature']} to {', '.join(f'{x:.2f}' for x in goal['target'])} {goal['unit']}"
         axis.text(box[0], box[3], f" {text}", fontsize=6, color=TARGET, va="top", zorder=7)
-
-
-def _place_of(replay: Replay) -> str:
-    goal = replay["goal"]
-    return place(goal["feature"], goal["unit"], len(goal["target"]))
-
-
-def _still(episode: Mapping[str, Any], disc: Sequence[float]) -> bool:
-    """Whether a disc is in every frame of the episode at the same place: an obstacle."""
-    return all(any(np.allclose(disc, other, atol=1e-4) for other in f["discs"]) for f in episode["frames"][::8])
+        return
+    outline, middle = aim
+    axis.add_patch(Polygon(outline, facecolor=TARGET, alpha=0.18, linewidth=0, zorder=1))
+    if len(middle) == 1:
+        axis.add_patch(Polygon(outline, fill=False, edgecolor=TARGET, linewidth=0.9, linestyle="--", zorder=3))
+        axis.plot(*middle[0], "+", color=TARGET, markersize=6, zorder=3)
+    else:
+        axis.plot(middle[:, 0], middle[:, 1], color=TARGET, linewidth=0.9, linestyle="--", zorder=3)
 
 
 def _moments(episode: Mapping[str, Any]) -> list[int]:

@@ -1,11 +1,15 @@
 """`openended replay`: one lifetime of a run's learner in one task, or the task's witness, frame by frame.
 
-    {"task", "family", "description", "learner", "seed", "dt", "goal", "episodes": [{"episode", "success", "solved_at_s",
-     "reward", "frames": [{"t", "segments": [[x0, y0, x1, y1, radius]], "discs": [[x, y, radius]], "value", "target",
-     "distance", "reward", "solved"}]}]}
+    {"task", "family", "description", "learner", "seed", "dt", "goal", "view", "target_axes", "fixed": SHAPES,
+     "objects": {KIND: [row, ...]}, "episodes": [{"episode", "success", "solved_at_s", "reward",
+     "frames": [{"t", **SHAPES, "value", "target", "distance", "reward", "solved"}]}]}
+    SHAPES: {"capsules": [[x0, y0, z0, x1, y1, z1, radius]], "spheres": [[x, y, z, radius]],
+     "boxes": [[x, y, z, quaternion w, x, y, z, half sizes x, y, z]]}
 
-Lengths in m, times in s, ``value`` and ``target`` in the unit of the goal's feature. A frame stands after each control step
-up to the time limit; the first is the start. What a task lacks (radius 0) is left out.
+Lengths in m in world coordinates, z up; times in s; ``value`` and ``target`` in the unit of the goal's feature.
+``fixed`` has what never moves in the lifetime (obstacles), the frames the rest, in the same order in each; what a task lacks is
+left out. ``objects``: rows of the frames that are no part of the body. ``view``, ``target_axes``: how a flat picture shows it
+(`envs.drawing`). A frame stands after each control step up to the time limit; the first is the start.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs import drawing
 from envs.base import AbstractFamily, Model
 from envs.spec import sentence
 from openended import checkpoint, configuration, recording, rollouts
@@ -31,15 +36,26 @@ from openended.metrics import to_json
 from openended.networks import Policy
 from openended.types import Params
 
+STILL = 1e-4  # m: what moves less than this in a whole lifetime is fixed
+
 
 class Film(NamedTuple):
     """An episode, axis [T + 1] from the start on; a leading [K] axis for a lifetime."""
 
-    shapes: dict[str, jax.Array]  # segments f32[T + 1, N, 5], discs f32[T + 1, M, 3]
+    shapes: dict[str, jax.Array]  # capsules f32[T + 1, N, 7], spheres f32[T + 1, M, 4], boxes f32[T + 1, B, 10]
     value: jax.Array  # f32[T + 1, 2]
     reward: jax.Array  # f32[T + 1]
     solved: jax.Array  # bool[T + 1]
     broken: jax.Array  # bool[T + 1]
+
+
+class Cut(NamedTuple):
+    """What of a film goes into its document."""
+
+    goal: dict[str, Any]
+    dt: float  # s
+    limit: int  # control steps
+    moving: dict[str, np.ndarray]  # rows of each kind of shape that are present and move
 
 
 class Chosen(NamedTuple):
@@ -129,9 +145,11 @@ def document(family: AbstractFamily, task: Chosen, learner: str, film: Film) -> 
     goal = recording.goal(family, task.vector)
     limit = round(goal["limit_s"] / family.control_dt)
     film = jax.tree.map(np.asarray, film)
-    episodes = [
-        _episode(k, jax.tree.map(lambda x, k=k: x[k], film), goal, family.control_dt, limit) for k in range(len(film.solved))
-    ]
+    present = {kind: np.flatnonzero(shape[0, 0, :, -1] > 0) for kind, shape in film.shapes.items()}
+    moves = {kind: ~(np.ptp(shape, axis=(0, 1)).max(axis=-1) <= STILL) for kind, shape in film.shapes.items()}
+    moving = {kind: rows[moves[kind][rows]] for kind, rows in present.items()}
+    fixed = {kind: film.shapes[kind][0, 0, rows[~moves[kind][rows]]] for kind, rows in present.items()}
+    cut = Cut(goal, family.control_dt, limit, moving)
     return {
         "task": task.id,
         "family": family.name,
@@ -139,30 +157,34 @@ def document(family: AbstractFamily, task: Chosen, learner: str, film: Film) -> 
         "learner": learner,
         "dt": family.control_dt,
         "goal": goal,
-        "episodes": episodes,
+        "view": family.view,
+        "target_axes": drawing.axes(goal["feature"], goal["unit"], len(goal["target"]), family.view),
+        "fixed": {kind: [_round(shape) for shape in shapes] for kind, shapes in fixed.items()},
+        "objects": {kind: np.flatnonzero(np.isin(moving[kind], rows)).tolist() for kind, rows in family.object_rows.items()},
+        "episodes": [_episode(k, jax.tree.map(lambda x, k=k: x[k], film), cut) for k in range(len(film.solved))],
     }
 
 
-def _episode(index: int, film: Film, goal: dict[str, Any], dt: float, limit: int) -> dict[str, Any]:
-    size, target = len(goal["target"]), np.asarray(goal["target"])
+def _episode(index: int, film: Film, cut: Cut) -> dict[str, Any]:
+    size, target = len(cut.goal["target"]), np.asarray(cut.goal["target"])
     frames = [
         {
-            "t": round(i * dt, 6),
-            **{name: [_round(row) for row in shape[i] if row[-1] > 0] for name, shape in film.shapes.items()},
+            "t": round(i * cut.dt, 6),
+            **{kind: [_round(row) for row in shape[i, cut.moving[kind]]] for kind, shape in film.shapes.items()},
             "value": _round(film.value[i, :size]),
             "target": _round(target),
             "distance": round(float(np.linalg.norm(film.value[i, :size] - target)), 5),
             "reward": round(float(film.reward[i]), 5),
             "solved": bool(film.solved[i]),
         }
-        for i in range(limit + 1)
+        for i in range(cut.limit + 1)
     ]
     solved = [frame["t"] for frame in frames if frame["solved"]]
     return {
         "episode": index + 1,
         "success": bool(film.solved[-1]) and not bool(film.broken.any()),
         "solved_at_s": solved[0] if solved else None,
-        "reward": round(float(film.reward[: limit + 1].sum()), 5),
+        "reward": round(float(film.reward[: cut.limit + 1].sum()), 5),
         "frames": frames,
     }
 

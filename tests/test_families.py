@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from envs import drawing
 from envs.base import Layout, widest
 from envs.navigator import Navigator
 from envs.probe import Probe
@@ -51,6 +52,28 @@ def test_shapes_and_finite_numbers(cls):
     assert all(bool(jnp.all(jnp.isfinite(x))) for x in (steps.observation, steps.reward, steps.value))
     assert not bool(jnp.any(steps.broken))
     assert float(jnp.std(steps.value)) > 0.05, "nothing moves"
+
+
+@pytest.mark.parametrize("cls", FAMILIES)
+def test_what_is_drawn(cls):
+    """Every kind of shape with as many rows for every task, finite and of this world; something of it moves."""
+    made = family(cls)
+    assert made.view in ("top", "side", "3d")
+
+    @jax.jit
+    @jax.vmap
+    def shapes(vector, key, actions):
+        model = made.prepare(vector)
+        state, _ = made.reset(model, key)
+        return jax.lax.scan(lambda s, a: (made.step(model, s, a)[0], made.shapes(model, s.physics)), state, actions)[1]
+
+    found = shapes(*batch(cls))
+    assert {kind: shape.shape[-1] for kind, shape in found.items()} == drawing.WIDTHS
+    assert all(bool(jnp.all(jnp.isfinite(shape))) for shape in found.values())
+    assert all(set(rows) <= set(range(found[kind].shape[2])) for kind, rows in made.object_rows.items())
+    body = jnp.concatenate([jnp.where(shape[..., -1:] > 0, shape, 0.0).reshape(-1) for shape in found.values()])
+    assert float(jnp.max(jnp.abs(body))) < 20.0, "what is absent has no size, what is present is near"
+    assert any(shape.size and float(jnp.max(jnp.ptp(shape, axis=1))) > 0.01 for shape in found.values()), "nothing moves"
 
 
 @pytest.mark.parametrize("cls", FAMILIES)

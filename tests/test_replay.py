@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from envs import render
+from envs import drawing, render
+from envs.navigator import Navigator
 from envs.probe import Probe
-from envs.spec import sentence
+from envs.spec import encode, sentence
 from openended import checkpoint, cli, configuration, evaluate, replay, rollouts
 from openended.archive import Archive
 from openended.locate import stored_config
@@ -56,7 +57,7 @@ def test_a_film_is_the_lifetime_of_an_evaluation(root):
     np.testing.assert_array_equal(film.reward[:, 0], 0.0)
     assert float(jnp.std(rollout.reward)) > 0.0
     seen = rollout.percept.observation.reshape(episodes, -1, rollout.percept.observation.shape[-1])
-    np.testing.assert_allclose(film.shapes["discs"][:, :-1, 0, :2], seen[:, :, :2], atol=0.1)  # sensors are noisy
+    np.testing.assert_allclose(film.shapes["spheres"][:, :-1, 0, :2], seen[:, :, :2], atol=0.1)  # sensors are noisy
 
 
 def test_the_frames(told, tasks):
@@ -67,11 +68,11 @@ def test_the_frames(told, tasks):
         times = [frame["t"] for frame in episode["frames"]]
         assert times[0] == 0.0 and times[-1] == pytest.approx(tasks[0].goal["limit_s"])
         frame = episode["frames"][-1]
-        assert len(frame["discs"]) == 1 and len(frame["discs"][0]) == 3 and frame["segments"] == []
+        assert len(frame["spheres"]) == 1 and len(frame["spheres"][0]) == 4 and frame["capsules"] == frame["boxes"] == []
         size = len(frame["target"])
         distance = np.linalg.norm(np.subtract(frame["value"], frame["target"]))
         assert distance == pytest.approx(frame["distance"], abs=1e-4)
-        assert frame["value"] == pytest.approx(frame["discs"][0][:size], abs=1e-4)
+        assert frame["value"] == pytest.approx(frame["spheres"][0][:size], abs=1e-4)
         assert episode["reward"] == pytest.approx(sum(f["reward"] for f in episode["frames"]), abs=1e-3)
         assert episode["success"] == any(f["solved"] for f in episode["frames"])
 
@@ -119,7 +120,7 @@ def test_every_witness_solves_its_task(told, tasks):
         assert last["distance"] <= task.goal["tolerance"] + 1e-4
         key = jax.random.wrap_key_data(jnp.asarray(json.loads(task.witness)["key"], jnp.uint32))
         start = Probe().begin(None, jax.random.split(key)[0]).position  # from its own key, not from another start
-        assert episode["frames"][0]["discs"][0][:2] == pytest.approx(start.tolist(), abs=1e-4)
+        assert episode["frames"][0]["spheres"][0][:2] == pytest.approx(start.tolist(), abs=1e-4)
     assert "solved at t = " in told(valid[0].id, "--witness")
 
 
@@ -166,20 +167,17 @@ def test_a_memoryless_policy_can_be_filmed():
     assert film.value.shape == (1, family.episode_steps + 1, 2) and not bool(film.broken.any())
 
 
-def test_where_targets_are_drawn():
-    assert render.place("tip", "m", 2) == "point" and render.place("tip_x", "m", 1) == "x"
-    assert render.place("height", "m", 1) == "y" and render.place("y", "units", 1) == "y"
-    assert render.place("velocity", "m/s", 2) == "" and render.place("shoulder", "rad", 1) == ""
-
-
-def test_outline_of_a_limb_keeps_its_radius():
-    outline = render.capsule([0.0, 0.0, 1.0, 1.0, 0.25])
-    along = np.clip(outline @ [0.5, 0.5], 0.0, 1.0)[:, None] * [1.0, 1.0]
-    np.testing.assert_allclose(np.linalg.norm(outline - along, axis=1), 0.25, atol=1e-9)
-
-
-def test_the_picture_holds_body_and_target():
-    goal = {"feature": "tip_x", "unit": "m", "target": [2.0], "tolerance": 0.1}
-    frame = {"t": 0.0, "segments": [[0, 0, 1, 0, 0.1]], "discs": [[0.0, -3.0, 0.5]], "value": [1.0], "solved": False}
-    x0, y0, x1, y1 = render.bounds({"goal": goal, "episodes": [{"frames": [frame]}]})
-    assert x0 < -0.5 and x1 > 2.1 and y0 < -3.5 and y1 > 0.1
+def test_what_never_moves_is_told_once():
+    """Obstacles are `fixed`, absent ones are nowhere, and the puck is in every frame."""
+    family = Navigator()
+    values = {"obstacle_0": 1, "obstacle_1": 0, "obstacle_2": 1, "feature": 0, "hidden": 0, "limit": 1.2}
+    vector = encode(family.specs, values)
+    model = family.prepare(jnp.asarray(vector))
+    actions = jax.random.uniform(jax.random.key(1), (family.episode_steps, 2), minval=-1.0)
+    film = jax.tree.map(lambda x: x[None], jax.jit(lambda: replay.watch(family, model, jax.random.key(0), actions))())
+    found = replay.document(family, replay.Chosen("a", "navigator", vector, "", None), "nobody", film)
+    assert [len(found["fixed"][kind]) for kind in drawing.KINDS] == [0, 2, 0]
+    assert found["fixed"]["spheres"][1][3] == pytest.approx(0.14, abs=1e-4)
+    frames = found["episodes"][0]["frames"]
+    assert len(frames) == 25 and all([len(f[kind]) for kind in drawing.KINDS] == [0, 1, 0] for f in frames)
+    assert found["view"] == "top" and found["target_axes"] == "xy" and found["objects"] == {}
