@@ -15,7 +15,7 @@ from envs.spec import ParamSpec
 LINKS = 3
 RADIUS = 0.04  # m, of every link
 SUBSTEPS = 4
-FLYWHEEL = 0.06  # m^2: rotational inertia per mass that the motors add to each link
+FLYWHEEL = 0.2  # m^2: rotational inertia per mass that the motors add to each link
 
 _BODIES = (
     "".join(
@@ -74,9 +74,9 @@ class Reacher(AbstractFamily):
         zero = jnp.zeros(LINKS)
         center = jnp.stack([length / 2.0, zero, zero], axis=1)
         offset = jnp.stack([jnp.concatenate([jnp.zeros(1), length[:-1]]), zero, zero], axis=1)
-        # Brax resolves joints link by link, so a thin rod at the end of a strong motor whips between its springs; the
-        # flywheel of the motor's rotor damps that. Only the turn about z moves a planar arm: the other axes get an inertia
-        # that keeps the spring joints' frequency far below the timestep, or rounding errors would grow.
+        # Brax resolves joints as springs, link by link: without the inertia of a geared motor's rotor a light link rings on
+        # them at the rate of the control steps, and a motor's effect comes back reversed one step later. Only the turn about
+        # z moves a planar arm: the other axes get an inertia that keeps the springs' frequency far below the timestep.
         inertia = jnp.stack([0.5 * mass, 0.5 * mass, across], axis=1)
         system = physics.set_links(self._system, mass, inertia, center, offset)
         system = physics.cut_loose(system, exists)
