@@ -251,7 +251,7 @@ def _spread(rows: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _learning(name: str, programs: Programs, sizes: Settings, state: LoopState, rng: np.random.Generator) -> Part:
-    shape = (sizes.updates, sizes.rows)
+    shape = (1, sizes.updates, sizes.rows)
     tasks = {other: rng.random((*shape, len(family.specs)), np.float32) for other, family in programs.families.items()}
     steps = sum(sizes.updates * sizes.rows * sizes.episodes * family.episode_steps for family in programs.families.values())
     return Part("learn", name, steps, functools.partial(programs.learn, state.learner, state.model, tasks))

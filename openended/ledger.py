@@ -25,8 +25,9 @@ class Settings(NamedTuple):
     candidates: int = 256  # per family
     screen_lifetimes: int = 4  # per valid candidate
     entries: int = 32  # candidates per family whose entry is tested
-    trials: int = 48  # frontier tasks per family whose acceptance is tested
-    updates: int = 32
+    trials: int = 32  # frontier tasks per family whose acceptance is tested
+    updates: int = 32  # of one pass: what the compiled program runs at once
+    passes: int = 1  # of learning per round; the first round, which knows few tasks, makes one
     rows: int = 128  # lifetimes per family and update
     block: int = 128  # rows of an evaluation program
     capacity: int = 4096  # tasks per family that the loop can know

@@ -203,22 +203,24 @@ class Round(Trials):
     def _train(self, shares: tuple[float, float], most: float) -> None:
         """Updates on these shares of frontier and accepted tasks, none of which gets more than ``most`` lifetimes or so."""
         settings, batch, source = self.loop.settings, {}, {}
+        shape = (1 if self.number == 1 else settings.passes, settings.updates, settings.rows)
         for name in self.loop.families:
             book = self.state.repertoire[name]
-            each = most / (settings.updates * settings.rows)
+            each = most / np.prod(shape)
             frontier, replay = (min(s, each * book.rows(of).size) for s, of in zip(shares, (FRONTIER, ACCEPTED), strict=True))
             rows, weight = mixture(book, frontier, replay, self.loop.objective.urgency)
-            source[name] = self.rng.choice(rows, (settings.updates, settings.rows), p=weight)
-            batch[name] = book.vector[source[name]]
+            chosen = self.rng.choice(rows, shape, p=weight)
+            source[name] = chosen.reshape(-1, settings.rows)
+            batch[name] = book.vector[chosen]
             # A pool of few tasks would be learned by heart, motor directions and all; drawn anew they must be found out.
-            loose = book.status[source[name]] == SEEN
+            loose = book.status[chosen] == SEEN
             batch[name][loose] = interface.redirect(self.families[name].specs, batch[name][loose], self.rng)
         learner, model, (reports, metrics) = self.loop.programs.learn(
             self.state.learner, self.state.model, batch, self._fresh()
         )
         self.state = self.state._replace(learner=learner, model=model, version=self.state.version + 1)
         self.journal.metrics |= metrics
-        late = settings.updates // 4  # the learner that is tested is the last one; the first updates say little about it
+        late = shape[0] * shape[1] // 4  # the tested learner is the last one; the first updates say little about it
         for name, report in reports.items():
             place, won = source[name][late:].ravel(), report.success[late:, :, -1].ravel()
             wins, tries = (np.bincount(place, w, minlength=settings.capacity) for w in (won, np.ones(place.size)))

@@ -100,27 +100,33 @@ class Programs:
         return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
     def learn(self, state: LearnerState, model, tasks: dict[str, np.ndarray], key: jax.Array):
-        """Updates in a row on tasks {name: f32[U, B, D]} -> (state, model, report with success [U, B, K] by family)."""
-        some = next(iter(tasks.values()))
-        lifetimes = some.shape[0] * sum(rows.shape[1] for rows in tasks.values())
+        """Passes of updates on tasks {name: f32[P, U, B, D]} -> (state, model, report with success [P U, B, K] by family)."""
+        passes, updates = next(iter(tasks.values())).shape[:2]
+        lifetimes = passes * updates * sum(rows.shape[2] for rows in tasks.values())
         self.steps["learn"] += lifetimes * self.episodes * next(iter(self.families.values())).episode_steps
-        state, model, report = self._program("learn")(state, model, {k: jnp.asarray(v) for k, v in tasks.items()}, key)
-        return state, model, self._by_family(report, tasks)
+        reports = []
+        for i in range(passes):
+            part = {name: jnp.asarray(rows[i]) for name, rows in tasks.items()}
+            state, model, report = self._program("learn")(state, model, part, jax.random.fold_in(key, i))
+            reports.append(report)
+        success, broken = (np.concatenate(column) for column in zip(*(report[:2] for report in reports), strict=True))
+        metrics = jax.tree.map(lambda *values: float(np.mean(values)), *(report.metrics for report in reports))
+        return state, model, self._by_family(LearnReport(success, broken, metrics), tasks)
 
     def _by_family(self, report: LearnReport, tasks: dict[str, np.ndarray]) -> tuple[dict[str, Any], dict[str, float]]:
         """Undo the order in which devices and families were joined."""
         devices, out = len(jax.devices()), {}
-        updates = next(iter(tasks.values())).shape[0]
-        success = np.asarray(report.success).reshape(updates, devices, -1, self.episodes)
-        broken = np.asarray(report.broken).reshape(updates, devices, -1)
+        updates = len(report.success)
+        success = report.success.reshape(updates, devices, -1, self.episodes)
+        broken = report.broken.reshape(updates, devices, -1)
         start = 0
         for name in self.families:
-            share = tasks[name].shape[1] // devices
+            share = tasks[name].shape[2] // devices
             part = slice(start, start + share)
             rows = success[:, :, part].reshape(updates, -1, self.episodes)
             out[name] = LearnReport(rows, broken[:, :, part].reshape(updates, -1), {})
             start += share
-        return out, {name: float(np.mean(value)) for name, value in report.metrics.items()}
+        return out, report.metrics
 
     def _learn_program(self) -> Callable:
         policy, learner, objective = self.learner.policy, self.learner, self.objective

@@ -32,7 +32,7 @@ def learned(learner, hidden_signs):
     state, family = loop.init(), loop.families["probe"]
     learner_state, model = state.learner, state.model
     for update in range(THRESHOLDS[learner][0]):
-        batch = {"probe": tasks(family, 8 * 128, hidden_signs, rng).reshape(8, 128, -1)}
+        batch = {"probe": tasks(family, 8 * 128, hidden_signs, rng).reshape(1, 8, 128, -1)}
         learner_state, model, _ = loop.programs.learn(learner_state, model, batch, jax.random.key(update))
     fresh = tasks(family, 512, hidden_signs, rng)
     return loop.programs.evaluate("probe", learner_state.params, fresh, jax.random.key(99), "test").success.mean(axis=0)

@@ -18,7 +18,7 @@ from openended.repertoire import ACCEPTED, EMPTY, FRONTIER, SEEN, empty
 
 @functools.cache
 def loop(*overrides):
-    return configuration.build(configuration.read(["experiment=probe", *overrides]))
+    return configuration.build(configuration.read(["experiment=probe", "loop.updates=2", "loop.passes=2", *overrides]))
 
 
 @functools.cache
@@ -80,7 +80,7 @@ def test_every_frontier_task_has_old_evidence():
 def test_steps_add_up():
     states, journals = history()
     assert journals[-1].metrics["steps_total"] == sum(int(n) for n in states[-1].steps.values())
-    learned = 4 * 4 * 64 * 3 * 40  # rounds, updates, rows, episodes, steps of an episode
+    learned = (1 + 3 * 2) * 2 * 64 * 3 * 40  # passes (one in the first of four rounds), updates, rows, episodes, steps
     assert int(states[-1].steps["learn"]) == learned
 
 
