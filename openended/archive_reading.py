@@ -210,7 +210,8 @@ def _connect(path: Path, readonly: bool) -> sqlite3.Connection:
         log = path.with_name(path.name + "-wal")
         fixed = not os.access(path.parent, os.W_OK) and not (log.exists() and log.stat().st_size)
         uri += "?immutable=1" if fixed else "?mode=ro"
-    db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10.0)
+    # The browser hands one connection from thread to thread, under a lock of its own.
+    db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10.0, check_same_thread=not readonly)
     try:
         for pragma in ("busy_timeout = 10000", "mmap_size = 0", "foreign_keys = ON", "synchronous = FULL"):
             db.execute(f"PRAGMA {pragma}")

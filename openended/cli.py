@@ -71,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     _add_archive(commands)
     _add_task(commands)
     _add_replay(commands)
+    _add_browse(commands)
     family = _work(commands, "family", "openended.inspection:family", "the families, or every number of one family's tasks")
     family.add_argument("name", nargs="?", metavar="NAME", help="a family; without it, their names")
     _add_json(family)
@@ -164,6 +165,19 @@ def _add_replay(commands: Any) -> None:
     _add_json(replay)
 
 
+def _add_browse(commands: Any) -> None:
+    browse = _work(commands, "browse", "openended.browser.command:run", "look at one run, or at all, in a web browser")
+    browse.add_argument("run", nargs="?", metavar="RUN", help="a run's name or its folder (default: all under --root)")
+    browse.add_argument("--root", default="runs", metavar="DIR", help="where runs live, as run.root (default: %(default)s)")
+    browse.add_argument("--port", type=_port, default=8642, metavar="N", help="0: a free one (default: %(default)s)")
+    browse.add_argument("--host", default="127.0.0.1", metavar="NAME", help="address to serve on (default: %(default)s)")
+    browse.add_argument("--token", metavar="TEXT", help="ask for it; off loopback one is made if none is given")
+    browse.add_argument("--export", metavar="DIR", help="write a static site into DIR and serve nothing")
+    browse.add_argument(
+        "--replays", type=_seed, default=100, metavar="N", help="with --export: replays of the newest N accepted tasks"
+    )
+
+
 def _add_ablate(commands: Any) -> None:
     ablate = _work(commands, "ablate", "openended.ablate:run", "train arms on equal budgets, with the same seeds, and compare")
     ablate.add_argument("overrides", nargs="*", metavar="group=option|key=value", help="see docs/ablations.md")
@@ -184,6 +198,13 @@ def _count(text: str) -> int:
 
 def _seed(text: str) -> int:
     return _whole(text, 0)
+
+
+def _port(text: str) -> int:
+    number = _whole(text, 0)
+    if number > 65535:
+        raise argparse.ArgumentTypeError(f"'{text}'; allowed: 0 to 65535")
+    return number
 
 
 def _whole(text: str, least: int) -> int:

@@ -15,8 +15,9 @@ left out. ``objects``: rows of the frames that are no part of the body. ``view``
 from __future__ import annotations
 
 import argparse
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     task = _choose(folder, loop, options.task)
     family = loop.families[task.family]
     if options.witness:
-        name, film = f"witness of {task.id}", _witness(family, task)
+        name, film = f"witness of {task.id}", witness(family, task)
     else:
         name, params = learner(folder, loop, options.learner)
         film = lifetime(family, loop.learner.policy, params, task.vector, jax.random.key(options.seed), loop.settings.episodes)
@@ -112,6 +113,12 @@ def lifetime(family: AbstractFamily, policy: Policy, params: Params, vector: np.
     The policy is run by `rollouts.lifetime`; its actions are then played again from the same resets, which a test holds to give
     the same rewards and successes.
     """
+    return shooting(family, policy, episodes)(params, jnp.asarray(vector), key)
+
+
+@functools.lru_cache(maxsize=32)
+def shooting(family: AbstractFamily, policy: Policy, episodes: int) -> Callable[[Params, jax.Array, jax.Array], Film]:
+    """(params, vector, key) -> film of a lifetime: one program for all tasks, learners of one shape and keys."""
 
     @jax.jit
     def shoot(params, vector, key):
@@ -121,7 +128,13 @@ def lifetime(family: AbstractFamily, policy: Policy, params: Params, vector: np.
         model = family.prepare(vector)
         return jax.vmap(lambda k, a: watch(family, model, k, a))(resets, actions)
 
-    return shoot(params, jnp.asarray(vector), key)
+    return shoot
+
+
+@functools.lru_cache(maxsize=32)
+def watching(family: AbstractFamily) -> Callable[[jax.Array, jax.Array, jax.Array], Film]:
+    """(vector, key, actions) -> film of one episode: one program for all tasks."""
+    return jax.jit(lambda vector, key, actions: watch(family, family.prepare(vector), key, actions))
 
 
 def watch(family: AbstractFamily, model: Model, key: jax.Array, actions: jax.Array) -> Film:
@@ -200,13 +213,13 @@ def _choose(folder: Path, loop: Loop, name: str) -> Chosen:
     return Chosen(task.id, task.family, np.asarray(task.vector, np.float32), task.description, witness)
 
 
-def _witness(family: AbstractFamily, task: Chosen) -> Film:
+def witness(family: AbstractFamily, task: Chosen) -> Film:
+    """The stored witness, filmed: one episode, axes [1, T + 1]. `CommandError` when the task has none."""
     if not task.witness:
         raise CommandError(f"The task '{task.id}' has no stored witness.")
     key = jax.random.wrap_key_data(jnp.asarray(task.witness["key"], jnp.uint32))
     actions = jnp.asarray(task.witness["actions"], jnp.float32)
-    vector = jnp.asarray(task.vector)
-    film = jax.jit(lambda v, k, a: watch(family, family.prepare(v), k, a))(vector, key, actions)
+    film = watching(family)(jnp.asarray(task.vector), key, actions)
     return jax.tree.map(lambda x: x[None], film)
 
 

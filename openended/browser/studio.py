@@ -1,0 +1,259 @@
+"""Where the browser meets the task space and the learners: numbers of a task, thumbnails, difficulties, replays.
+
+The only module here that imports JAX, and only when it is first needed: the other pages work without. A program is
+compiled once per family; what was made is remembered in memory, nothing is written to the run.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from envs import drawing
+from openended.archive_reading import ArchiveError
+from openended.browser.pictures import thumbnail
+from openended.browser.runs import Missing, Run
+
+if TYPE_CHECKING:
+    from openended.loop import Loop
+
+FILMS, STILLS = 64, 20_000  # remembered
+BATCH = 256  # tasks whose difficulty is computed at once
+STEPS = 4  # random control steps after which a thumbnail knows what is body and what is obstacle
+_COMPILING = threading.Lock()  # one at a time: two compilations would take both cores from training
+
+
+class Studio:
+    """Makes pictures and replays of one run's tasks. Every method raises `Missing` for what cannot be made."""
+
+    def __init__(self, run: Run):
+        self.run = run
+        self._lock = threading.Lock()
+        self._films: OrderedDict[tuple[Any, ...], dict[str, Any]] = OrderedDict()
+        self._stills: OrderedDict[str, bytes] = OrderedDict()
+        self._params: dict[tuple[str, int], Any] = {}
+        self._measuring: threading.Thread | None = None
+
+    @functools.cached_property
+    def loop(self) -> Loop:
+        """The run's parts, as `openended eval` builds them."""
+        from openended import configuration
+        from openended.configuration import ConfigurationError
+        from openended.locate import stored_config
+        from openended.runfolder import RunFolderError
+
+        try:
+            return configuration.build(stored_config(self.run.folder))
+        except (ConfigurationError, RunFolderError) as error:
+            raise Missing(f"The run '{self.run.name}' does not fit this version: {error}") from error
+        except Exception as error:  # a configuration of another version may lack anything
+            raise Missing(f"The run '{self.run.name}' does not fit this version: {type(error).__name__} {error}") from error
+
+    def family(self, name: str) -> Any:
+        """A family of the run."""
+        with self._lock:
+            families = self.loop.families
+        if name not in families:
+            raise Missing(f"The run '{self.run.name}' has no family '{name[:80]}'; it has {', '.join(families)}.")
+        return families[name]
+
+    def specs(self, family: str) -> list[dict[str, Any]]:
+        """The family's numbers: name, part, low, high, unit, meaning, scale."""
+        from envs.spec import table
+
+        return table(self.family(family).specs)
+
+    def numbers(self, family: str, vector: Any) -> dict[str, dict[str, Any]]:
+        """Every number of a task with unit and bounds."""
+        from openended.exporting import parameters
+
+        made = self.family(family)
+        if len(vector) != len(made.specs):
+            raise Missing(f"The task has {len(vector)} numbers; the family '{family}' has {len(made.specs)} in this version.")
+        return parameters(made, np.nan_to_num(np.asarray(vector, np.float32)))
+
+    def lifetimes(self) -> dict[str, int]:
+        """Held-out lifetimes behind each metric ``heldout_...``: tasks of the suite times lifetimes of each."""
+        from openended import evaluate
+
+        heldout = self.run.config().get("heldout") or {}
+        with self._lock:
+            families = self.loop.families
+        try:
+            suite, _ = evaluate.held_out(str(heldout.get("suite")), families)
+        except Exception:  # a suite of another version: then there are no intervals
+            return {}
+        each, counts = int(heldout.get("lifetimes", 0)), {name: len(rows) for name, rows in evaluate.groups(suite).items()}
+        shown = {"": sum(counts.get(name, 0) for name in families), "_hidden": counts.get("hidden_goal", 0)}
+        shown |= {f"_{name}": counts.get(name, 0) for name in families}
+        return {f"heldout_{label}{group}": each * n for label in ("first", "last") for group, n in shown.items() if n}
+
+    def still(self, id: str) -> bytes:
+        """The thumbnail of a task, SVG."""
+        with self._lock:
+            if id in self._stills:
+                return self._stills[id]
+        found = self.run.archive().pictured([id])
+        if not found:
+            raise Missing(f"There is no task '{id[:80]}' in the run '{self.run.name}'.")
+        _, name, vector, goal = found[0]
+        family = self.family(name)
+        if len(vector) != len(family.specs):
+            raise Missing(f"The family '{name}' has other numbers in this version.")
+        with _COMPILING:
+            first, last = _start(family)(np.asarray(vector, np.float32))
+        picture = _drawn(family, goal, first, last).encode()
+        with self._lock:
+            self._stills[id] = picture
+            while len(self._stills) > STILLS:
+                self._stills.popitem(last=False)
+        return picture
+
+    def unit_range(self, family: str, name: str, low: float | None, high: float | None) -> tuple[int, float, float]:
+        """(index, low, high) in the unit box of bounds in the parameter's own unit; None is no bound."""
+        from envs.spec import encode
+
+        specs = self.family(family).specs
+        names = [spec.name for spec in specs]
+        if name not in names:
+            raise Missing(f"The family '{family[:80]}' has no parameter '{name[:80]}'; it has {', '.join(names)}.")
+        index = names.index(name)
+        spec = specs[index]
+        margin = 0.5 / spec.cells if spec.structural else 1e-6
+
+        def unit(value: float | None, otherwise: float, side: float) -> float:
+            if value is None or spec.pinned:
+                return otherwise
+            return float(encode(specs, {name: min(max(value, spec.low), spec.high)})[index]) + side * margin
+
+        outside = (low is not None and low > spec.high) or (high is not None and high < spec.low)
+        return (index, 2.0, -1.0) if outside else (index, unit(low, 0.0, -1), unit(high, 1.0, 1))
+
+    def measured(self) -> str:
+        """A sentence while difficulties are still being computed, '' when all are known."""
+        left = len(self.run.archive().without_difficulty())
+        return f"The difficulty of {left} tasks is still being computed; they come last." if left else ""
+
+    def measure(self) -> None:
+        """Begin, in a thread, to compute the difficulty of the tasks that have none yet; the archive's queries learn it."""
+        with self._lock:
+            if self._measuring is None or not self._measuring.is_alive():
+                self._measuring = threading.Thread(target=self._measure, name="difficulty", daemon=True)
+                self._measuring.start()
+
+    def film(self, id: str, learner: str, seed: int) -> dict[str, Any]:
+        """A replay, as `openended replay --json` has it. learner: final, untrained, witness or a stored version."""
+        from openended import replay
+
+        archive = self.run.archive()
+        version = archive.last_round() if learner == "final" else -1
+        key = id, learner, seed, version
+        with self._lock:
+            if key in self._films:
+                self._films.move_to_end(key)
+                return self._films[key]
+        try:
+            task = archive.task(id).task
+        except ArchiveError as error:
+            raise Missing(f"There is no task '{id[:80]}' in the run '{self.run.name}'.") from error
+        family = self.family(task.family)
+        witness = json.loads(task.witness) if task.witness else None
+        chosen = replay.Chosen(task.id, task.family, np.asarray(task.vector, np.float32), task.description, witness)
+        with _COMPILING:
+            name, film = self._shoot(family, chosen, learner, seed, version)
+        made = replay.document(family, chosen, name, film) | {"seed": None if learner == "witness" else seed}
+        with self._lock:
+            self._films[key] = made
+            while len(self._films) > FILMS:
+                self._films.popitem(last=False)
+        return made
+
+    def _shoot(self, family: Any, task: Any, learner: str, seed: int, version: int) -> tuple[str, Any]:
+        import jax
+
+        from openended import replay
+        from openended.checkpoint import CheckpointError
+        from openended.locate import CommandError
+
+        try:
+            if learner == "witness":
+                return f"witness of {task.id}", replay.witness(family, task)
+            if (learner, version) not in self._params:
+                self._params = {k: v for k, v in self._params.items() if k[0] != learner}
+                self._params[learner, version] = replay.learner(self.run.folder, self.loop, learner)
+        except (CommandError, CheckpointError, ArchiveError) as error:
+            raise Missing(str(error)) from error
+        name, params = self._params[learner, version]
+        policy, episodes = self.loop.learner.policy, self.loop.settings.episodes
+        return name, replay.lifetime(family, policy, params, task.vector, jax.random.key(seed), episodes)
+
+    def _measure(self) -> None:
+        try:
+            archive = self.run.archive()
+            waiting: dict[str, list[str]] = {}
+            for id, family in archive.without_difficulty():
+                waiting.setdefault(family, []).append(id)
+            for name, ids in waiting.items():
+                family = self.family(name)
+                for start in range(0, len(ids), BATCH):
+                    self._measure_some(archive, family, ids[start : start + BATCH])
+        except Missing:
+            return  # the sentence is shown where the reader asked for something
+
+    def _measure_some(self, archive: Any, family: Any, ids: list[str]) -> None:
+        rows = [row for row in archive.pictured(ids) if len(row[2]) == len(family.specs)]
+        vectors = np.full((BATCH, len(family.specs)), 0.5, np.float32)
+        vectors[: len(rows)] = [row[2] for row in rows]
+        with _COMPILING:
+            bits = np.asarray(_difficulties(family)(vectors)).tolist()
+        archive.set_difficulty({row[0]: b if b == b else None for row, b in zip(rows, bits, strict=False)})
+
+
+@functools.lru_cache(maxsize=32)
+def _start(family: Any) -> Any:
+    """(vector) -> (shapes at the start, shapes after a few random steps): what differs moves."""
+    import jax
+
+    @jax.jit
+    def start(vector):
+        keys = jax.random.split(jax.random.key(0), 2)
+        model = family.prepare(vector)
+        state, _ = family.reset(model, keys[0])
+        actions = jax.random.uniform(keys[1], (STEPS, family.actuators), minval=-1.0)
+        last, _ = jax.lax.scan(lambda s, a: (family.step(model, s, a)[0], None), state, actions)
+        return family.shapes(model, state.physics), family.shapes(model, last.physics)
+
+    return start
+
+
+@functools.lru_cache(maxsize=32)
+def _difficulties(family: Any) -> Any:
+    """(vectors [BATCH, D]) -> difficulty [BATCH] in bits."""
+    import jax
+
+    from envs import goals
+
+    def one(vector):
+        model = family.prepare(vector)
+        state, _ = family.reset(model, jax.random.key(0))
+        return goals.difficulty(model.task.goal, state.progress.start)
+
+    return jax.jit(jax.vmap(one))
+
+
+def _drawn(family: Any, goal: dict[str, Any], first: Any, last: Any) -> str:
+    fixed, body, objects = {}, {}, {}
+    for kind in drawing.KINDS:
+        shape, after = np.asarray(first[kind], float), np.asarray(last[kind], float)
+        there = (shape[:, -1] > 0) & np.all(np.isfinite(shape), axis=1)
+        moves = ~(np.abs(after - shape).max(axis=1, initial=0.0) <= 1e-4)
+        fixed[kind], body[kind] = shape[there & ~moves].tolist(), shape[there & moves].tolist()
+        rows = np.flatnonzero(there & moves)
+        objects[kind] = np.flatnonzero(np.isin(rows, family.object_rows.get(kind, ()))).tolist()
+    along = drawing.axes(goal["feature"], goal["unit"], len(goal["target"]), family.view)
+    return thumbnail(family.view, goal, along, fixed, body, objects)
