@@ -19,12 +19,12 @@ with quiet():
     from brax.base import System
     from brax.envs.base import Env, State
 
-AWAY = 20.0  # m: a geom of the world farther from the origin than this is parked there because this task lacks it
+AWAY = 20.0  # m: a geom farther from the origin of its link or of the world is parked there because this task lacks it
 JOINT_TYPES = {0: "free", 1: "ball", 2: "slide", 3: "hinge"}  # mjtJoint
 GEOM_TYPES = {0: "plane", 2: "sphere", 3: "capsule", 4: "ellipsoid", 5: "cylinder", 6: "box"}  # mjtGeom
 _LOST = """
 What MJCF cannot carry: the delay of {delay} control steps of {dt:g} s before a motor obeys, sensor noise of {noise:.3g},
-and the goal itself: {goal}.
+and the goal itself: {goal}.{unexported}
 Brax runs this body in its spring pipeline; MuJoCo's contacts and joints differ in detail. Velocities decay at {drag:.3g} per
 second there; here each joint is damped by that rate times its inertia in the reference pose, which is exact for one body
 and close for a chain. The start pose is the keyframe. Controls are in the order of the policy's actions.
@@ -168,7 +168,7 @@ class _Body:
         stretch = 1.0 if link < 0 else self._stretch(link)
         for g in np.flatnonzero(np.asarray(s.geom_bodyid) == link + 1):
             kind, at, size = int(s.geom_type[g]), s.geom_pos[g], np.array(s.geom_size[g])
-            if kind not in GEOM_TYPES or (link < 0 and np.linalg.norm(at) > AWAY):
+            if kind not in GEOM_TYPES or np.linalg.norm(at) > AWAY:
                 continue
             if np.isclose(s.geom_rbound[g], _bound(kind, size), rtol=1e-3) and kind in (3, 5):
                 at, size[1] = at * stretch, size[1] * stretch
@@ -199,12 +199,16 @@ class _Body:
             force = float(s.actuator.gain[motor] * s.actuator.gear[motor] * self.motors_on[motor])
             # The command is clipped to +-1 after the hidden gain: an action acts up to 1 / gain.
             reach = min(1.0, 1.0 / gain)
+            command = _number(float(hidden.sign[motor]) * gain * force)
+            spring = _text([0.0, s.actuator.bias_q[motor], s.actuator.bias_qd[motor]])
+            servo = {"gainprm": command, "biastype": "affine", "biasprm": spring}
+            plain = not (s.actuator.bias_q[motor] or s.actuator.bias_qd[motor])
             ET.SubElement(
                 element,
-                "motor",
+                "motor" if plain else "general",
+                {"gear": command} if plain else servo,
                 name=f"motor_{motor}",
                 joint=self._name(s.name_jntadr[joint], f"joint_{joint}"),
-                gear=_number(float(hidden.sign[motor]) * gain * force),
                 ctrllimited="true",
                 ctrlrange=f"{-reach:.7g} {reach:.7g}",
             )
@@ -238,7 +242,8 @@ class _Body:
             f"steps before step {int(goal.limit)}"
         )
         dt, noise, delay = self.family.control_dt, float(hidden.noise), int(hidden.delay)
-        return _LOST.format(delay=delay, dt=dt, noise=noise, goal=words, drag=self.drag)
+        unexported = f" Nor this: {self.family.unexported}." if self.family.unexported else ""
+        return _LOST.format(delay=delay, dt=dt, noise=noise, goal=words, drag=self.drag, unexported=unexported)
 
     def _name(self, address: int, otherwise: str) -> str:
         names: bytes = self.system.names

@@ -92,6 +92,7 @@ class AbstractFamily(abc.ABC):
     view: ClassVar[View] = "top"  # from where a still picture shows most: the x-y plane, the x-z plane, or an oblique view
     # Rows of `shapes` that are neither the body nor fixed: things that it moves, drawn in another colour.
     object_rows: ClassVar[Mapping[str, tuple[int, ...]]] = {}
+    unexported: ClassVar[str] = ""  # what of its physics an MJCF file cannot say, in words
 
     def __init__(self, bounds: InterfaceBounds | None = None, episode_steps: int = 40, hidden_goals: bool = True):
         if episode_steps < 2:

@@ -11,7 +11,7 @@ import contextlib
 import io
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,10 +28,20 @@ def quiet() -> Iterator[None]:
 with quiet():
     from brax.base import System, Transform
     from brax.io import mjcf
+    from brax.math import rotate
     from brax.spring import pipeline as spring
 
 STIFFNESS = 2000.0  # N/m and N m/rad per kg of link; three chained links then stay stable to a timestep of 0.0125 s
 JOINT_DAMPING = 8.0  # N s/m per kg of link
+
+
+class Fluid(NamedTuple):
+    """What a fluid does to L links: rates f32[L] at which it slows them, 1/s, and its own velocity."""
+
+    along: jax.Array  # their x axis
+    across: jax.Array
+    turning: jax.Array
+    current: jax.Array  # f32[3] m/s
 
 
 def load(xml: str) -> System:
@@ -65,7 +75,10 @@ def set_links(system: System, mass: jax.Array, inertia: jax.Array, center: jax.A
 
 
 def cut_loose(system: System, attached: jax.Array) -> System:
-    """Detach links: attached f32[L] is 0 for a link whose joint exerts no force, so the rest moves as if it did not exist."""
+    """Detach links: attached f32[L] is 0 for a link whose joint exerts no force, so the rest moves as if it did not exist.
+
+    Numbers between 0 and 1 soften a joint.
+    """
     link = system.link
     link = link.replace(
         constraint_stiffness=link.constraint_stiffness * attached,
@@ -79,6 +92,17 @@ def cut_loose(system: System, attached: jax.Array) -> System:
 def set_motors(system: System, strength: jax.Array) -> System:
     """Motor strength f32[motors], N or N m at full command."""
     return system.replace(actuator=system.actuator.replace(gain=strength))
+
+
+def set_servos(system: System, reach: jax.Array, stiffness: jax.Array, damping: jax.Array) -> System:
+    """Motors that pull their joint to ``reach`` times the command like a damped spring.
+
+    Args:
+        reach: f32[motors] joint position at full command, m or rad. stiffness: f32[motors] N/m or N m/rad. damping:
+            f32[motors] N s/m or N m s/rad; explicit, so ``damping x timestep`` must stay well below the moving inertia.
+    """
+    actuator = system.actuator.replace(gain=reach * stiffness, bias_q=-stiffness, bias_qd=-damping)
+    return system.replace(actuator=actuator)
 
 
 def set_drag(system: System, rate: jax.Array) -> System:
@@ -101,6 +125,18 @@ def set_world_geoms(system: System, index: list[int], position: jax.Array, size:
     return system.replace(geom_pos=system.geom_pos.at[rows].set(position), geom_size=system.geom_size.at[rows, 0].set(size))
 
 
+def set_geoms(system: System, index: list[int], position: jax.Array, size: jax.Array) -> System:
+    """Place geoms in the frame of their link: position f32[N, 3] m, size f32[N, 2] radius and half length, m."""
+    rows = jnp.array(index)
+    return system.replace(geom_pos=system.geom_pos.at[rows].set(position), geom_size=system.geom_size.at[rows, :2].set(size))
+
+
+def set_contacts(system: System, friction: jax.Array, restitution: jax.Array) -> System:
+    """All geoms alike: coefficient of friction f32[] and restitution f32[], 0 for a dead stop, 1 for no loss."""
+    sliding = jnp.asarray(system.geom_friction).at[:, 0].set(friction)
+    return system.replace(geom_friction=sliding, elasticity=jnp.full(system.ngeom, restitution))
+
+
 def begin(system: System, q: jax.Array, qd: jax.Array) -> Any:
     """Pipeline state with these joint positions and velocities."""
     return spring.init(system, q, qd)
@@ -112,6 +148,24 @@ def advance(system: System, state: Any, control: jax.Array, substeps: int) -> An
     A loop in the program, not unrolled: that compiles in half the time and runs as fast.
     """
     return jax.lax.fori_loop(0, substeps, lambda _, now: spring.step(system, now, control), state)
+
+
+def swim(system: System, state: Any, control: jax.Array, substeps: int, fluid: Fluid) -> Any:
+    """Pipeline state after ``substeps`` timesteps in a fluid that resists each link along, across and in turning.
+
+    Velocities relative to the current decay as exp(-rate t) before each timestep, which is exact and stable for any rate;
+    Brax's own fluid is isotropic at low speed and explicit.
+    """
+    kept = jax.tree.map(lambda rate: jnp.exp(-rate * system.opt.timestep)[:, None], (fluid.along, fluid.across, fluid.turning))
+
+    def slow(now: Any) -> Any:
+        axis = jax.vmap(rotate, (None, 0))(jnp.array([1.0, 0.0, 0.0]), now.x_i.rot)
+        relative = now.xd_i.vel - fluid.current
+        along = jnp.sum(relative * axis, axis=1, keepdims=True) * axis
+        velocity = fluid.current + kept[0] * along + kept[1] * (relative - along)
+        return now.replace(xd_i=now.xd_i.replace(vel=velocity, ang=kept[2] * now.xd_i.ang))
+
+    return jax.lax.fori_loop(0, substeps, lambda _, now: spring.step(system, slow(now), control), state)
 
 
 def point(state: Any, link: int, offset: jax.Array) -> jax.Array:

@@ -9,12 +9,14 @@ import pytest
 
 from envs import drawing
 from envs.base import Layout, widest
+from envs.juggler import Juggler
 from envs.navigator import Navigator
 from envs.probe import Probe
 from envs.reacher import LINKS, Reacher
 from envs.spec import encode
+from envs.swimmer import Swimmer
 
-FAMILIES = (Probe, Navigator, Reacher)
+FAMILIES = (Probe, Navigator, Reacher, Juggler, Swimmer)
 traces: dict[str, int] = {}
 
 
