@@ -26,6 +26,9 @@ def export(runs: Runs, folder: Path, replays: int) -> str:
     if not runs.names():
         raise CommandError(f"There is no run in '{runs.root}' to export.")
     app = create(runs, (STATIC_HOST,), static=True)
+    for name in runs.names():
+        run = runs.find(name)
+        app.app.state.desk.studio(run).measure(wait=True)
     try:
         shutil.copytree(HERE / "static", folder / "static")
         written, missing = asyncio.run(_write(app, runs, folder, replays))

@@ -35,9 +35,11 @@ SORTS = {
 CHUNK = 2000  # tasks whose facts are renewed in one transaction
 _TEMPORARY = """
 PRAGMA temp_store = MEMORY;
+PRAGMA temp.cache_size = -65536;
 CREATE TEMP TABLE fact (id TEXT PRIMARY KEY, reason TEXT, success REAL, progress REAL, forgotten INTEGER) WITHOUT ROWID;
 CREATE TEMP TABLE hard (id TEXT PRIMARY KEY, bits REAL) WITHOUT ROWID;
-CREATE TEMP TABLE happened (round INTEGER, kind TEXT, reason TEXT, many INTEGER, PRIMARY KEY (round, kind, reason));
+CREATE TEMP TABLE happened (round INTEGER, kind TEXT, reason TEXT, many INTEGER, PRIMARY KEY (round, kind, reason))
+    WITHOUT ROWID;
 CREATE TEMP TABLE changed (id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE INDEX temp.fact_reason ON fact (reason);
 """
@@ -174,9 +176,7 @@ class Queries(Reading):
 
     def happenings(self) -> list[tuple[int, str, str, int]]:
         """(round, kind of event, brief reason, how many)."""
-        return self.rows(
-            "SELECT round, kind, brief(reason), count(*) FROM event WHERE seq > 0 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
-        )
+        return self.rows("SELECT round, kind, reason, many FROM happened ORDER BY round, kind, reason")
 
     def nodes(self) -> list[tuple[Any, ...]]:
         """Every task with its first parent: id, parent, family, status, kind, round, bits, forgotten, operator."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
 import time
@@ -54,14 +55,14 @@ class Run:
 
     def stamp(self) -> tuple[Any, ...]:
         """Changes whenever something is written to the archive. `Missing` when there is no archive."""
-        found: list[Any] = []
-        for name in ("archive.db", "archive.db-wal"):
-            try:
-                status = (self.folder / name).stat()
-                found += [status.st_ino, status.st_mtime_ns, status.st_size]
-            except OSError as error:
-                if name == "archive.db":
-                    raise Missing(f"The run '{self.name}' has no archive yet: training writes it when it begins.") from error
+        try:
+            status = (self.folder / "archive.db").stat()
+        except OSError as error:
+            raise Missing(f"The run '{self.name}' has no archive yet: training writes it when it begins.") from error
+        found = [status.st_ino, status.st_mtime_ns, status.st_size]
+        with contextlib.suppress(OSError):
+            log = (self.folder / "archive.db-wal").stat()
+            found += [log.st_mtime_ns, log.st_size] if log.st_size else []  # readers make an empty one
         return tuple(found)
 
     def answer(self, key: str, make: Callable[[Queries], Any]) -> Any:

@@ -82,11 +82,11 @@ class Studio:
         from openended import evaluate
 
         heldout = self.run.config().get("heldout") or {}
-        with self._lock:
-            families = self.loop.families
         try:
+            with self._lock:
+                families = self.loop.families
             suite, _ = evaluate.held_out(str(heldout.get("suite")), families)
-        except Exception:  # a suite of another version: then there are no intervals
+        except Exception:  # a run or a suite of another version: then there are no intervals
             return {}
         each, counts = int(heldout.get("lifetimes", 0)), {name: len(rows) for name, rows in evaluate.groups(suite).items()}
         shown = {"": sum(counts.get(name, 0) for name in families), "_hidden": counts.get("hidden_goal", 0)}
@@ -139,12 +139,15 @@ class Studio:
         left = len(self.run.archive().without_difficulty())
         return f"The difficulty of {left} tasks is still being computed; they come last." if left else ""
 
-    def measure(self) -> None:
+    def measure(self, wait: bool = False) -> None:
         """Begin, in a thread, to compute the difficulty of the tasks that have none yet; the archive's queries learn it."""
         with self._lock:
             if self._measuring is None or not self._measuring.is_alive():
                 self._measuring = threading.Thread(target=self._measure, name="difficulty", daemon=True)
                 self._measuring.start()
+            thread = self._measuring
+        if wait:
+            thread.join()
 
     def film(self, id: str, learner: str, seed: int) -> dict[str, Any]:
         """A replay, as `openended replay --json` has it. learner: final, untrained, witness or a stored version."""

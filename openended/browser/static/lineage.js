@@ -4,7 +4,7 @@ import { asked, bind, byId, canvas, colour, data, el, fill, follow, home, number
 
 const node = byId("tree"), form = byId("choose");
 const view = { x: 0, y: 0, zoom: 1 };
-let columns = null, root = null, dots = [], focus = null, folded = new Set(), depth = 1, fitted = false;
+let gap = 150, columns = null, root = null, dots = [], focus = null, folded = new Set(), depth = 1, fitted = false;
 
 const values = bind(form, () => { fitted = false; build(); });
 const paint = canvas(node, draw);
@@ -33,13 +33,14 @@ function build() {
   if (!fitted) fit();
   paint();
 }
-const px = (d) => (d.depth - 0.5) * 150, py = (d) => d.x * 11;
+const px = (d) => (d.depth - 1) * gap, py = (d) => d.x * 11;
 function fit() {
   const { width, height } = node.getBoundingClientRect();
   if (!dots.length || !width) return;
   let low = Infinity, high = -Infinity;
   for (const d of dots) { low = Math.min(low, py(d)); high = Math.max(high, py(d)); }
-  view.zoom = Math.min(1.6, (width - 60) / (depth * 150), Math.max((height - 40) / (high - low + 20), 0.05));
+  view.zoom = Math.min(1.6, Math.max((height - 40) / (high - low + 20), 0.05));
+  gap = (width - 60 - 110 * Math.min(1, view.zoom)) / Math.max(depth - 1, 3) / view.zoom; // the generations fill the width
   view.x = 30; view.y = height / 2 - (view.zoom * (low + high)) / 2;
   fitted = true;
 }

@@ -31,7 +31,7 @@ async function arrange() {
     const { x, y, round } = values(), column = (name) => { const k = names.indexOf(name); return k < 2 ? points.components.scores.map((score) => score[k]) : points.vectors.map((vector) => vector[k - 2]); };
     remember({ ...values(), x: x === names[0] ? "" : x, y: y === names[1] ? "" : y, round: Number(round) === Number(form.elements.round.max) ? "" : round });
     xy = [column(x), column(y)];
-    byId("round").textContent = `up to ${round}`;
+    byId("upto").textContent = `up to ${round}`;
     paint();
   } catch (error) { sorry(error, byId("count")); }
 }

@@ -53,7 +53,7 @@ export class Scene {
     const ground = new THREE.Mesh(new THREE.PlaneGeometry(40 * s, 40 * s), new THREE.ShadowMaterial({ opacity: 0.22 }));
     ground.position.set(this.middle.x, this.middle.y, this.floor - 0.001 * s);
     ground.receiveShadow = true;
-    const step = 10 ** Math.round(Math.log10(this.size / 4)), cells = 2 * Math.ceil((1.6 * s) / step);
+    const step = round125(this.size / 9), cells = 2 * Math.ceil((1.6 * s) / step);
     const grid = new THREE.GridHelper(cells * step, cells, 0x8796a5, 0x8796a5);
     grid.rotation.x = Math.PI / 2;
     grid.position.set(Math.round(this.middle.x / step) * step, Math.round(this.middle.y / step) * step, this.floor - 0.002 * s);
@@ -158,6 +158,9 @@ export class Scene {
   /** Where the camera is: position, what it looks at, field of view in degrees, aspect. For tests and permalinks. */
   eye() { return { position: this.camera.position.toArray(), target: this.controls.target.toArray(), fov: this.camera.fov, aspect: this.camera.aspect }; }
 }
+
+/** 1, 2 or 5 times a power of ten, near x. */
+function round125(x) { const ten = 10 ** Math.floor(Math.log10(x)), lead = x / ten; return ten * (lead < 1.5 ? 1 : lead < 3.5 ? 2 : lead < 7.5 ? 5 : 10); }
 
 function middleOf(shapes) {
   const all = KINDS.flatMap((kind) => shapes[kind].map((s) => (kind === "capsules" ? [0, 1, 2].map((k) => (s[k] + s[k + 3]) / 2) : s.slice(0, 3))));

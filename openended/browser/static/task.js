@@ -7,6 +7,7 @@ import { plot } from "./plots.js";
 const id = byId("task").dataset.task;
 const player = new Player(byId("player"));
 window.player = player;
+const still = asked().play === "0" || matchMedia("(prefers-reduced-motion: reduce)").matches;
 let task = null, showing = "", turn = 0;
 const film = (name, learner, seed, form = "bin") => `${home}replay/${encodeURIComponent(name)}/${learner}-${seed}.${form}`;
 
@@ -30,7 +31,7 @@ async function replay() {
     if (mine !== turn) return;
     player.show(main, shade);
     byId("player").dataset.ready = key;
-    if (asked().play !== "0" && !matchMedia("(prefers-reduced-motion: reduce)").matches) player.play();
+    if (!still) player.play();
   } catch (error) { showing = ""; if (mine === turn) player.note.textContent = error.message; }
   byId("player").removeAttribute("aria-busy");
   const links = [["html", "one offline HTML file"], ["gif", "GIF"], ["json", "frames as JSON"]];
