@@ -30,7 +30,7 @@ _RENAMED = {  # how the files name each other when they are served
 }
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{title}</title><style>{style}</style>
+<link rel="icon" href="data:,"><title>{title}</title><style>{style}</style>
 <script type="importmap">{{"imports": {{{imports}}}}}</script></head>
 <body class="alone"><main><h1>{title}</h1><p>{words}</p><div id="player"></div></main>
 <script type="application/octet-stream" id="film">{film}</script>

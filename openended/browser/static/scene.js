@@ -106,12 +106,11 @@ export class Scene {
     const { film, episode } = this;
     if (film.target_axes.length !== 2) return;
     const points = Array.from({ length: episode.frames }, (_, i) => {
-      const { value } = moment(film, episode, i * film.dt), point = [0, film.view === "side" ? -0.002 : 0, film.view === "top" ? 0.02 * this.size : this.floor + 0.004 * this.size];
+      const { value } = moment(film, episode, i * film.dt), point = [0, film.view === "side" ? -0.002 : 0, this.floor + 0.004 * this.size];
       [...film.target_axes].forEach((axis, k) => { point["xyz".indexOf(axis)] = value[k]; });
       return new THREE.Vector3(...point);
     });
-    this.line = new THREE.Line(new THREE.BufferGeometry().setFromPoints(points), new THREE.LineBasicMaterial({ color: COLOURS.target, depthTest: false }));
-    this.line.renderOrder = 2;
+    this.line = new THREE.Line(new THREE.BufferGeometry().setFromPoints(points), new THREE.LineBasicMaterial({ color: COLOURS.target }));
     this.world.add(this.line);
   }
 
