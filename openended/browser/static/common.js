@@ -20,7 +20,7 @@ export function el(tag, attributes = {}, ...children) {
 export const byId = (id) => document.getElementById(id);
 export const fill = (node, ...children) => { node.replaceChildren(...children.flat().filter(Boolean)); return node; };
 export const taskPage = (id) => `${home}task/${encodeURIComponent(id)}.html`;
-export const thumb = (id) => `${home}thumb/${encodeURIComponent(id)}.svg`;
+const thumb = (id) => `${home}thumb/${encodeURIComponent(id)}.svg`;
 
 /** JSON of this server, or an error whose message is the server's sentence. */
 export async function get(path) {
@@ -56,6 +56,32 @@ export const bytes = (x) => (x === null || x === undefined ? "–" : `${(x / 1e9
 export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (text.endsWith(".") ? "" : ".");
 export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 export const PALETTE = ["#3d8fd1", "#e4703a", "#2f9e77", "#cc79a7", "#e69f00", "#56b4e9", "#8a6fd1", "#7f8c99"];
+
+// Thumbnails are fetched three at a time, when they come into view: while the first of a family is compiled, the other
+// connections that a browser allows to one server stay free for the data.
+const waiting = [];
+let loading = 0;
+function fetchNext() {
+  while (loading < 3 && waiting.length) {
+    const image = waiting.shift();
+    if (!image.isConnected) continue;
+    loading += 1;
+    const done = () => { loading -= 1; fetchNext(); };
+    image.addEventListener("load", done, { once: true });
+    image.addEventListener("error", done, { once: true });
+    image.src = image.dataset.later;
+  }
+}
+const watcher = new IntersectionObserver((entries) => {
+  for (const { isIntersecting, target } of entries) if (isIntersecting) { watcher.unobserve(target); waiting.push(target); }
+  fetchNext();
+}, { rootMargin: "200px" });
+/** The thumbnail of a task. */
+export function picture(id, width, height) {
+  const image = el("img", { alt: "", width, height, "data-later": thumb(id) });
+  watcher.observe(image);
+  return image;
+}
 
 export function status(task) {
   const word = task.forgotten && task.status === "accepted" ? "forgotten" : task.status;

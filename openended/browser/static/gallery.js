@@ -1,5 +1,5 @@
 // The gallery: thumbnails, filters that live in the address, paging.
-import { asked, bind, byId, data, el, fill, follow, isStatic, number, options, percent, remember, sentence, sorry, status, taskPage, thumb } from "./common.js";
+import { asked, bind, byId, data, el, fill, follow, isStatic, number, options, percent, picture, remember, sentence, sorry, status, taskPage } from "./common.js";
 import { narrow } from "./narrow.js";
 
 const SIZE = 60;
@@ -36,10 +36,9 @@ function pager(node, pages) {
   fill(node, turn(1, "«", "first page"), " ", turn(pageNumber - 1, "‹ back", "page before"), ` page ${number(pageNumber)} of ${number(pages)} `, turn(pageNumber + 1, "next ›", "next page"), " ", turn(pages, "»", "last page"));
 }
 function card(task) {
-  const picture = el("img", { src: thumb(task.id), alt: "", loading: "lazy", width: 240, height: 180 });
   const facts = [`round ${task.round}`, task.success === null ? null : `solved ${percent(task.success)}`, task.progress === null ? null : `learned ${task.progress >= 0 ? "+" : "−"}${percent(Math.abs(task.progress))}`, task.difficulty === null ? null : `${task.difficulty.toFixed(1)} bits hard`];
   return el("li", {}, el("a", { href: taskPage(task.id) },
-    el("span", { class: "picture" }, picture, status(task)),
+    el("span", { class: "picture" }, picture(task.id, 240, 180), status(task)),
     el("span", { class: "about" }, el("span", { class: "facts" }, facts.filter(Boolean).map((fact) => el("span", {}, fact))), el("p", { title: sentence(task.description) }, sentence(task.description)), el("span", { class: "hint" }, `${task.family} · ${task.reason}`))));
 }
 async function choose(family) {

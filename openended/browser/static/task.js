@@ -1,5 +1,5 @@
 // One task: replay, evidence, numbers, kin, and how to take it elsewhere.
-import { asked, base, byId, colour, data, el, ends, fill, follow, home, isStatic, number, options, percent, remember, run, sentence, share, sorry, status, table, taskPage, thumb, PALETTE } from "./common.js";
+import { asked, base, byId, colour, data, el, ends, fill, follow, home, isStatic, number, options, percent, picture, remember, run, sentence, share, sorry, status, table, taskPage, PALETTE } from "./common.js";
 import { parse } from "./film.js";
 import { Player } from "./player.js";
 import { plot } from "./plots.js";
@@ -80,7 +80,7 @@ function numbers() {
 }
 
 function kin() {
-  const chip = (name) => { const known = task.kin[name]; return el("a", { class: "chip", href: taskPage(name), title: name }, el("img", { src: thumb(name), alt: "", width: 32, height: 24, loading: "lazy" }), name, known ? status(known) : ""); };
+  const chip = (name) => { const known = task.kin[name]; return el("a", { class: "chip", href: taskPage(name), title: name }, picture(name, 32, 24), name, known ? status(known) : ""); };
   const edges = task.parents.map((edge) => el("div", {}, el("span", { class: "kin" }, chip(edge.id)), el("p", { class: "hint" }, `made from it by ${edge.operator}; ${Object.keys(edge.delta).length} numbers changed, ${number(task.cost_bits)} bits`)));
   fill(byId("kin"),
     el("h3", {}, "Parent"), edges.length ? edges : el("p", { class: "hint" }, "None: it was drawn at random."),
