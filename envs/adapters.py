@@ -162,6 +162,8 @@ class _Body:
                 if s.jnt_limited[j]:
                     joint.set("range", _text(s.jnt_range[j]))
             joint.set("damping", _number(free[0]))
+            if loss := float(s.dof_frictionloss[s.jnt_dofadr[j]]):
+                joint.set("frictionloss", _number(loss))
 
     def _geoms(self, element: ET.Element, link: int) -> None:
         s = self.system

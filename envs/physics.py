@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 @contextlib.contextmanager
@@ -26,9 +27,10 @@ def quiet() -> Iterator[None]:
 
 
 with quiet():
-    from brax.base import System, Transform
+    from brax import com, kinematics
+    from brax.base import Motion, System, Transform
     from brax.io import mjcf
-    from brax.math import rotate
+    from brax.math import inv_rotate, rotate
     from brax.spring import pipeline as spring
 
 STIFFNESS = 2000.0  # N/m and N m/rad per kg of link; three chained links then stay stable to a timestep of 0.0125 s
@@ -131,6 +133,15 @@ def set_geoms(system: System, index: list[int], position: jax.Array, size: jax.A
     return system.replace(geom_pos=system.geom_pos.at[rows].set(position), geom_size=system.geom_size.at[rows, :2].set(size))
 
 
+def set_dry_friction(system: System, force: jax.Array) -> System:
+    """Friction of each link on what it slides on, force f32[L] in N whatever the speed; `rub` applies it.
+
+    It is MuJoCo's ``frictionloss`` of the link's joints, which Brax's spring pipeline ignores.
+    """
+    link = np.asarray(system.dof_bodyid) - 1
+    return system.replace(dof_frictionloss=force[link])
+
+
 def set_contacts(system: System, friction: jax.Array, restitution: jax.Array) -> System:
     """All geoms alike: coefficient of friction f32[] and restitution f32[], 0 for a dead stop, 1 for no loss."""
     sliding = jnp.asarray(system.geom_friction).at[:, 0].set(friction)
@@ -142,12 +153,52 @@ def begin(system: System, q: jax.Array, qd: jax.Array) -> Any:
     return spring.init(system, q, qd)
 
 
-def advance(system: System, state: Any, control: jax.Array, substeps: int) -> Any:
-    """Pipeline state after ``substeps`` timesteps of the system under a constant command.
+def advance(
+    system: System, state: Any, control: jax.Array, substeps: int, then: Callable[[System, Any], Any] | None = None
+) -> Any:
+    """Pipeline state after ``substeps`` timesteps of the system under a constant command, each followed by ``then``.
 
     A loop in the program, not unrolled: that compiles in half the time and runs as fast.
     """
-    return jax.lax.fori_loop(0, substeps, lambda _, now: spring.step(system, now, control), state)
+
+    def one(_, now: Any) -> Any:
+        after = spring.step(system, now, control)
+        return after if then is None else then(system, after)
+
+    return jax.lax.fori_loop(0, substeps, one, state)
+
+
+def joint_velocities(system: System, state: Any) -> Any:
+    """Velocities in the joints as they are, for bodies with chained joints that are damped.
+
+    Brax takes the velocity of a joint's place on the parent, r from the parent's origin, as v - w x r where it is v + w x r
+    (``kinematics.world_to_joint``, version 0.14.2). A joint at its parent's origin is the same either way; elsewhere the
+    joint's damping drives the parent's turning on instead of damping the spring, until chains of links ring and break.
+    """
+    parents = np.asarray(system.link_parents)
+    x_p = state.x.concatenate(Transform.zero((1,))).take(parents)
+    xd_p = state.xd.concatenate(Motion.zero((1,))).take(parents)
+    place = Transform.create(pos=state.a_p.pos - x_p.pos).vmap().do(xd_p)
+    jd = jax.tree.map(lambda v: jax.vmap(inv_rotate)(v, state.a_p.rot), state.xd - place)
+    return state.replace(jd=jd)
+
+
+def rub(system: System, state: Any) -> Any:
+    """Slow down the links that `set_dry_friction` names, for one timestep: |v| falls by (force / mass) dt, not below 0.
+
+    What the links moved in the timestep shrinks alike, so that one that friction holds does not creep.
+    """
+    first = np.asarray(system.body_dofadr)[1:]  # the first degree of freedom of each link
+    most = system.dof_frictionloss[first] / system.link.inertia.mass * system.opt.timestep
+    speed = jnp.linalg.norm(state.xd_i.vel, axis=1)
+    lost = state.xd_i.vel * jnp.minimum(most / jnp.maximum(speed, 1e-9), 1.0)[:, None]
+    x_i = state.x_i.replace(pos=state.x_i.pos - lost * system.opt.timestep)
+    xd_i = state.xd_i.replace(vel=state.xd_i.vel - lost)
+    # As in the pipeline's own step, whose results for these the compiler then leaves out.
+    x, xd = com.to_world(system, x_i, xd_i)
+    j, jd, a_p, a_c = kinematics.world_to_joint(system, x, xd)
+    q, qd = kinematics.inverse(system, j, jd)
+    return state.replace(x_i=x_i, xd_i=xd_i, x=x, xd=xd, j=j, jd=jd, a_p=a_p, a_c=a_c, q=q, qd=qd)
 
 
 def swim(system: System, state: Any, control: jax.Array, substeps: int, fluid: Fluid) -> Any:

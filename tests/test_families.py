@@ -9,14 +9,16 @@ import pytest
 
 from envs import drawing
 from envs.base import Layout, widest
+from envs.cartpole import Cartpole
 from envs.juggler import Juggler
 from envs.navigator import Navigator
 from envs.probe import Probe
+from envs.pusher import Pusher
 from envs.reacher import LINKS, Reacher
 from envs.spec import encode
 from envs.swimmer import Swimmer
 
-FAMILIES = (Probe, Navigator, Reacher, Juggler, Swimmer)
+FAMILIES = (Probe, Navigator, Reacher, Juggler, Swimmer, Cartpole, Pusher)
 traces: dict[str, int] = {}
 
 

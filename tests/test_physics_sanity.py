@@ -9,7 +9,9 @@ import pytest
 
 from envs import juggler, physics, swimmer
 from envs.base import Model, Task
+from envs.cartpole import POLES, Cartpole
 from envs.juggler import FLOOR, Juggler
+from envs.pusher import OBSTACLES, Pusher
 from envs.spec import encode
 from envs.swimmer import LINKS, Swimmer
 
@@ -177,3 +179,98 @@ def test_an_absent_second_ball_never_existed(monkeypatch):
     single = _play(Juggler(), values | {"peg_radius": 0.15, "peg_x": 0.55}, q[:5], actions)
     assert np.max(np.abs(there[:, :5] - single)) > 0.01
     np.testing.assert_allclose(whole[:, :5], single, atol=1e-5)
+
+
+# Cartpole and pusher: a pendulum on a free cart, a falling chain, dry friction and drag, a collision.
+
+
+def film(family, values, q, qd, controls):
+    """Pipeline states [T] under commands f32[T, A] from these coordinates, one per control step, on straight motors."""
+    plain = {f"reversed_{i}": 0 for i in range(family.actuators)} | {f"gain_{i}": 1.0 for i in range(family.actuators)}
+    vector = jnp.asarray(encode(family.specs, plain | {"delay": 0, "noise": 0.0} | values))
+
+    @jax.jit
+    def run(vector, controls):
+        model = family.prepare(vector)
+        state = physics.begin(model.system, jnp.asarray(q, jnp.float32), jnp.asarray(qd, jnp.float32))
+        return jax.lax.scan(lambda s, c: (family.move(model, s, c),) * 2, state, controls)[1]
+
+    return run(vector, jnp.asarray(controls, jnp.float32))
+
+
+@pytest.mark.parametrize("length,gravity", [(0.3, 9.81), (0.5, 4.0)])
+def test_period_of_a_pole_under_a_free_cart(length, gravity):
+    """omega^2 = m g d / (I - (m d)^2 / (M + m)) - (drag / 2)^2 with I = m l^2 / 2, half the mass at either end; within 2 %."""
+    cart, mass, drag, steps = 1.2, 0.2, 0.2, 160
+    values = {"poles": 1, "tilt": 0.0, "gravity": gravity, "friction": drag}
+    values |= {"length_0": length, "pole_mass": mass, "cart_mass": cart}
+    start = jnp.zeros(1 + POLES).at[1].set(jnp.pi - 0.1)
+    states = film(Cartpole(), values, start, jnp.zeros(1 + POLES), jnp.zeros((steps, 1)))
+    angle = np.asarray(2.0 * np.arctan2(states.x.rot[:, 1, 2], states.x.rot[:, 1, 0]))
+    angle = np.angle(np.exp(1j * (angle - np.pi)))  # from hanging
+    rising = np.flatnonzero((angle[:-1] < 0.0) & (angle[1:] >= 0.0))
+    times = 0.05 * (rising + angle[rising] / (angle[rising] - angle[rising + 1]))
+    assert len(times) >= 4
+    center, inertia = length / 2.0, mass * length**2 / 2.0
+    omega = np.sqrt(mass * gravity * center / (inertia - (mass * center) ** 2 / (cart + mass)) - (drag / 2.0) ** 2)
+    assert np.diff(times).mean() == pytest.approx(2.0 * np.pi / omega, rel=0.02)
+
+
+def test_joints_of_a_turning_chain_do_not_move_apart():
+    """In a rigid swing the velocity in every hinge is 0, and so is what the joint's damping sees."""
+    family = Cartpole()
+    system = family.prepare(jnp.asarray(encode(family.specs, {"poles": 3}))).system
+    state = physics.begin(system, jnp.array([0.1, 0.5, -0.3, 0.4]), jnp.array([0.3, 3.0, -2.0, 4.0]))
+    apart = physics.joint_velocities(system, state).jd.vel
+    np.testing.assert_allclose(apart[1:], np.zeros((POLES, 3)), atol=1e-5)
+    np.testing.assert_allclose(apart[0], [0.3, 0.0, 0.0], atol=1e-5)
+
+
+def test_a_falling_chain_gains_no_energy():
+    """Three poles fall from upright, no motor: kinetic and potential energy exceed the start by at most a tenth of the fall."""
+    gravity, cart, mass, length = 9.81, 1.0, 0.2, 0.4
+    values = {"poles": 3, "tilt": 0.0, "gravity": gravity, "friction": 0.2, "pole_mass": mass, "cart_mass": cart}
+    values |= {f"length_{i}": length for i in range(POLES)}
+    states = film(Cartpole(), values, [0.0, 0.05, 0.05, 0.0], np.zeros(1 + POLES), np.zeros((80, 1)))
+    weights = np.array([cart, mass, mass, mass])
+    moving = 0.5 * np.sum(np.asarray(states.xd_i.vel) ** 2, axis=-1) @ weights
+    turning = 0.5 * mass * length**2 / 4.0 * np.sum(np.asarray(states.xd.ang)[:, 1:, 1] ** 2, axis=-1)
+    lifted = gravity * np.asarray(states.x_i.pos)[:, :, 2] @ weights
+    energy, start = moving + turning + lifted, gravity * mass * length * (0.5 + 1.5 + 2.5)
+    assert lifted.min() < -0.5 * start, "it falls"
+    assert energy.max() < start + 0.1 * 2.0 * start
+
+
+OPEN = {f"obstacle_{i}": 0 for i in range(OBSTACLES)} | {"slope_x": 0.0, "slope_y": 0.0}
+
+
+def test_an_object_slides_as_far_as_friction_lets_it():
+    """It stops after ln(1 + k v / (mu g)) / k seconds and v / k - (mu g / k^2) ln(1 + k v / (mu g)) metres; within 3 %."""
+    speed, rate, rubbing = 1.5, 0.5, 0.15
+    q, qd = jnp.array([0.0, 0.5, 0.5, 0.0]), jnp.array([0.0, 0.0, speed, 0.0])
+    states = film(Pusher(), OPEN | {"friction": rate, "rubbing": rubbing}, q, qd, jnp.zeros((40, 2)))
+    along, pull = np.asarray(states.q[:, 2]) - 0.5, rubbing * 9.81
+    seconds = np.log(1.0 + rate * speed / pull) / rate
+    stopped = 0.05 * (1 + np.flatnonzero(np.asarray(states.qd[:, 2]) == 0.0)[0])
+    assert abs(stopped - seconds) <= 0.05
+    assert along[-1] == pytest.approx(speed / rate - pull * seconds / rate, rel=0.03)
+
+
+def test_a_puck_under_full_command_nears_its_terminal_velocity():
+    """v = F / (m k) (1 - exp(-k t)); within 2 %."""
+    values = OPEN | {"friction": 2.0, "strength": 5.0, "mass": 0.8}
+    states = film(Pusher(), values, [0.0, 0.0, 0.0, 0.5], np.zeros(4), np.tile([1.0, 0.0], (40, 1)))
+    time = 0.05 * np.arange(1, 41)
+    np.testing.assert_allclose(states.qd[:, 0], 5.0 / (0.8 * 2.0) * (1.0 - np.exp(-2.0 * time)), rtol=0.02)
+
+
+@pytest.mark.parametrize("bounce", [0.0, 0.6])
+def test_a_collision_keeps_the_momentum_and_loses_speed(bounce):
+    """Head on: m v + M V is kept within 3 % (friction acts meanwhile); the parting speed is bounce times the closing speed,
+    and up to a tenth more, with which Brax takes back the penetration of one timestep."""
+    values = OPEN | {"friction": 0.3, "rubbing": 0.05, "bounce": bounce, "mass": 1.0, "object_mass": 0.5, "object_radius": 0.1}
+    states = film(Pusher(), values, [0.0, 0.0, 0.25, 0.0], [2.0, 0.0, 0.0, 0.0], np.zeros((4, 2)))
+    puck, thing = np.asarray(states.qd[:, 0]), np.asarray(states.qd[:, 2])
+    after = np.flatnonzero(thing > 0.1)[0]
+    assert puck[after] + 0.5 * thing[after] == pytest.approx(2.0, rel=0.03)
+    assert -0.03 <= (thing[after] - puck[after]) / 2.0 - bounce <= 0.11
