@@ -76,8 +76,8 @@ class Navigator(AbstractFamily):
         system = physics.set_gravity(system, jnp.stack([world["wind_x"], world["wind_y"], jnp.zeros(())]))
         centers, radii, exists = _obstacles(world)
         height = jnp.where(exists > 0, 0.0, PARKED)
-        return physics.set_world_geoms(
-            system, list(range(OBSTACLES)), jnp.concatenate([centers, height[:, None]], axis=1), radii
+        return physics.set_geoms(
+            system, list(range(OBSTACLES)), jnp.concatenate([centers, height[:, None]], axis=1), radii[:, None]
         )
 
     def begin(self, model: Model, key: jax.Array) -> Any:

@@ -121,16 +121,14 @@ def set_gravity(system: System, gravity: jax.Array) -> System:
     return system.replace(gravity=gravity)
 
 
-def set_world_geoms(system: System, index: list[int], position: jax.Array, size: jax.Array) -> System:
-    """Place spheres that belong to the world: position f32[N, 3] m, size f32[N] radius m."""
-    rows = jnp.array(index)
-    return system.replace(geom_pos=system.geom_pos.at[rows].set(position), geom_size=system.geom_size.at[rows, 0].set(size))
-
-
 def set_geoms(system: System, index: list[int], position: jax.Array, size: jax.Array) -> System:
-    """Place geoms in the frame of their link: position f32[N, 3] m, size f32[N, 2] radius and half length, m."""
-    rows = jnp.array(index)
-    return system.replace(geom_pos=system.geom_pos.at[rows].set(position), geom_size=system.geom_size.at[rows, :2].set(size))
+    """Place geoms in the frame of their link, or in the world: position f32[N, 3] m, the first S sizes f32[N, S] m.
+
+    A sphere's size is its radius, a capsule's radius and half length.
+    """
+    rows, sizes = jnp.array(index), size.shape[1]
+    placed = system.geom_size.at[rows, :sizes].set(size)
+    return system.replace(geom_pos=system.geom_pos.at[rows].set(position), geom_size=placed)
 
 
 def set_dry_friction(system: System, force: jax.Array) -> System:

@@ -100,7 +100,8 @@ class Pusher(AbstractFamily):
         centers, radii, exists = _obstacles(world)
         height = jnp.where(exists > 0, 0.0, PARKED)
         spots = jnp.concatenate([jnp.concatenate([centers, height[:, None]], axis=1), zero])
-        system = physics.set_world_geoms(system, list(range(OBSTACLES + 2)), spots, jnp.concatenate([radii, radius]))
+        sizes = jnp.concatenate([radii, radius])[:, None]
+        system = physics.set_geoms(system, list(range(OBSTACLES + 2)), spots, sizes)
         return physics.set_contacts(system, world["grip"], world["bounce"])
 
     def begin(self, model: Model, key: jax.Array) -> Any:

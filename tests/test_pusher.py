@@ -39,7 +39,7 @@ def test_absent_obstacles_take_no_part():
     small = physics.set_links(small, big.link.inertia.mass, inertia, jnp.zeros((2, 3)), jnp.zeros((2, 3)))
     small = physics.set_motors(small, big.actuator.gain)
     small = physics.set_gravity(physics.set_drag(small, -big.vel_damping), big.gravity)
-    small = physics.set_world_geoms(small, [0, 1], jnp.zeros((2, 3)), big.geom_size[OBSTACLES:, 0])
+    small = physics.set_geoms(small, [0, 1], jnp.zeros((2, 3)), big.geom_size[OBSTACLES:, :1])
     small = physics.set_contacts(small, big.geom_friction[0, 0], big.elasticity[0])
     small = small.replace(dof_frictionloss=big.dof_frictionloss)
     actions = jnp.zeros((FAMILY.episode_steps, 2)).at[:, 0].set(1.0).at[15:, 1].set(0.7)

@@ -130,7 +130,7 @@ class Queries(Reading):
             self._seen = now
 
     def set_difficulty(self, bits: dict[str, float]) -> None:
-        """Remember the difficulty of tasks, in bits; it is computed from the bodies, see `replays`."""
+        """Remember the difficulty of tasks, in bits; it is computed from the bodies, see `studio`."""
         with self._lock, self._guard():
             self._db.executemany("INSERT OR REPLACE INTO hard VALUES (?, ?)", bits.items())
 
