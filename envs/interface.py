@@ -15,6 +15,7 @@ import numpy as np
 
 from envs.spec import ParamSpec
 
+BOTH_HIDDEN = 0.25  # share of the redrawn tasks with a hidden goal whose motor directions are hidden as well
 MAX_DELAY = 2  # control steps; fixes the length of the action queue
 
 
@@ -87,11 +88,16 @@ def actuate(interface: Interface, queue: jax.Array, action: jax.Array) -> tuple[
 def redirect(specs: Sequence[ParamSpec], vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Task vectors f32[..., D] with the direction of every motor drawn anew: the same world, body and goal.
 
-    A witness with the same motors reversed solves such a task, so what was valid stays valid without another search.
+    Where the goal is hidden no motor runs backwards, but in a share ``BOTH_HIDDEN`` of the tasks: an unseen goal then tells
+    that the motors are most likely straight, and can be looked for from the first step. A witness with the same motors
+    reversed solves such a task, so what was valid stays valid without another search.
     """
     switches = [i for i, spec in enumerate(specs) if spec.name.startswith("reversed_") and not spec.pinned]
+    unseen = next(spec.on(vectors[..., i]) for i, spec in enumerate(specs) if spec.name == "hidden")
+    straight = unseen & (rng.uniform(size=unseen.shape) >= BOTH_HIDDEN)
+    drawn = rng.choice(np.array([0.25, 0.75], np.float32), (*unseen.shape, len(switches)))
     out = vectors.copy()
-    out[..., switches] = rng.choice(np.array([0.25, 0.75], np.float32), (*vectors.shape[:-1], len(switches)))
+    out[..., switches] = np.where(straight[..., None], np.float32(0.25), drawn)
     return out
 
 

@@ -44,6 +44,10 @@ class ParamSpec(NamedTuple):
         """True for genes that are 0 or 1: 1 in the last of their cells."""
         return self.scale in ("flag", "rare")
 
+    def on(self, unit):
+        """Whether a switch is 1 at these unit numbers. Traceable."""
+        return (unit >= 1.0 - 1.0 / self.cells) & (not self.pinned)
+
     @property
     def cells(self) -> int:
         """Equal cells of the unit interval in which a structural number does not change."""
@@ -69,7 +73,7 @@ def _decode_one(spec: ParamSpec, unit):
     if spec.scale == "integer":
         return spec.low + jnp.minimum(jnp.floor(unit * spec.cells), spec.cells - 1)
     if spec.switch:
-        return jnp.where(unit >= 1.0 - 1.0 / spec.cells, 1.0, 0.0).astype(unit.dtype)
+        return jnp.where(spec.on(unit), 1.0, 0.0).astype(unit.dtype)
     return spec.low + unit * (spec.high - spec.low)
 
 

@@ -4,7 +4,9 @@ JAX reads these variables when it is first imported, and this file is imported b
 `jax.config` calls, so that the processes which tests start get them too. What the caller has already set is kept.
 """
 
+import gc
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -36,6 +38,19 @@ _set_environment()
 # The first example of a property compiles, so no deadline; the same examples on every run, so that CI is repeatable.
 hypothesis.settings.register_profile("openended", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("openended")
+
+
+_MANY_MAPPINGS = 15_000  # Linux allows a process 65,530; beyond that XLA dies of a segmentation fault
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_programs_are_let_go() -> Iterator[None]:
+    """Every compiled kernel keeps a few mappings of memory, and a whole suite in one process would run out of them."""
+    yield
+    mappings = Path("/proc/self/maps")
+    if "jax" in sys.modules and mappings.exists() and mappings.read_bytes().count(b"\n") > _MANY_MAPPINGS:
+        sys.modules["jax"].clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

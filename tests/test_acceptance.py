@@ -354,7 +354,9 @@ def test_looking_again_and_again_breaks_a_wilson_bound_but_not_an_e_value() -> N
     ("broken", "world", "rate"),
     [
         (lambda rule: dataclasses.replace(rule, alpha=0.999), 1, "false discovery rate"),
-        (lambda rule: dataclasses.replace(rule, epsilon=0.5), 3, "missed forgetting, per round"),
+        pytest.param(
+            lambda rule: dataclasses.replace(rule, epsilon=0.5), 3, "missed forgetting, per round", marks=pytest.mark.slow
+        ),
         (lambda rule: dataclasses.replace(rule, false_alarm=0.2), 3, "false forgetting: repair"),
     ],
 )

@@ -21,6 +21,7 @@ from envs.spec import encode
 from openended import configuration
 
 NAMES = sorted(path.stem for path in (configuration.folder() / "family").glob("*.yaml"))
+FAST = ("probe", "navigator")  # the others take as long to load and say less
 
 
 @functools.cache
@@ -80,7 +81,7 @@ def loaded(name, task, title=""):
     return mujoco.MjModel.from_xml_string(mjcf(family(name), task, title))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in NAMES])
 def test_mujoco_loads_and_simulates(name):
     made = family(name)
     if name == "probe":

@@ -9,6 +9,7 @@ from envs import cartpole, physics
 from envs.cartpole import POLES, Cartpole
 from envs.spec import encode
 
+pytestmark = pytest.mark.slow  # every test compiles physics
 FAMILY = Cartpole()
 
 

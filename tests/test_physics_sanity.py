@@ -15,6 +15,8 @@ from envs.pusher import OBSTACLES, Pusher
 from envs.spec import encode
 from envs.swimmer import LINKS, Swimmer
 
+pytestmark = pytest.mark.slow  # every test compiles physics
+
 # Juggler: the ball is set anywhere beside the paddle, so that it meets only air and floor.
 
 BALL = {"wind": 0.0, "drag": 0.02, "peg": 0, "second": 0, "rim_left": 0, "rim_right": 0, "radius": 0.1, "gravity": 6.0}
@@ -154,7 +156,6 @@ def _play(family, values, q, actions):
     return np.asarray(jax.jit(run)())
 
 
-@pytest.mark.slow
 def test_absent_links_of_a_swimmer_never_existed(monkeypatch):
     values = {"links": 3, "current_x": 0.1}
     actions = jax.random.uniform(jax.random.key(0), (40, LINKS - 1), minval=-1.0, maxval=1.0)
@@ -167,7 +168,6 @@ def test_absent_links_of_a_swimmer_never_existed(monkeypatch):
     np.testing.assert_allclose(whole[:, :5], short, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_an_absent_second_ball_never_existed(monkeypatch):
     """It starts right above the first ball, where it would hit it; parked rims and peg have other sizes as well."""
     values = BALL | {"bounce": 0.7, "throw": 0.3}

@@ -10,6 +10,7 @@ from envs import adapters, physics, pusher
 from envs.pusher import OBSTACLES, Pusher
 from envs.spec import encode
 
+pytestmark = pytest.mark.slow  # every test compiles physics
 FAMILY = Pusher()
 AHEAD = {"object_angle": 3.1416, "side": 0.0, "object_distance": 0.4, "object_radius": 0.1}  # on the puck's way along x
 

@@ -9,6 +9,7 @@ import pytest
 
 from envs import reacher
 
+pytestmark = pytest.mark.slow  # every test compiles physics
 ARM = reacher.Reacher()
 
 
@@ -39,7 +40,6 @@ def test_the_direction_of_a_motor_shows_in_its_joint():
     assert np.all(np.mean(told > 0, axis=0) > 0.92), np.mean(told > 0, axis=0)
 
 
-@pytest.mark.slow
 def test_links_turn_as_in_reduced_coordinates():
     """Half a second under random torques without drag: brax in generalised coordinates is the reference."""
     with warnings.catch_warnings():

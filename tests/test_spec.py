@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from envs.interface import redirect
+from envs.interface import BOTH_HIDDEN, redirect
 from envs.navigator import Navigator
 from envs.probe import Probe
 from envs.reacher import Reacher
@@ -78,6 +78,17 @@ def test_redirecting_changes_motor_directions_and_nothing_else():
     signs = np.stack([[float(decode(specs, row)[name]) for name in sorted(changed)] for row in new[:64]])
     assert len(np.unique(signs, axis=0)) == 8
     assert np.array_equal(snap(specs, new), new)
+
+
+def test_where_the_goal_is_hidden_most_motors_are_straight():
+    specs = Reacher().specs
+    names = [spec.name for spec in specs]
+    vectors = np.full((2000, len(specs)), 0.3, np.float32)
+    vectors[:1000, names.index("hidden")] = 0.9
+    motors = [i for i, name in enumerate(names) if name.startswith("reversed_")]
+    turned = np.any(redirect(specs, vectors, np.random.default_rng(0))[:, motors] >= 0.5, axis=1)
+    assert turned[:1000].mean() == pytest.approx(BOTH_HIDDEN * 7 / 8, abs=0.04)
+    assert turned[1000:].mean() == pytest.approx(7 / 8, abs=0.04)
 
 
 def test_a_description_as_a_sentence():
