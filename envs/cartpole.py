@@ -95,7 +95,7 @@ class Cartpole(AbstractFamily):
 
     def move(self, model: Model, state: Any, control: jax.Array) -> Any:
         """Three timesteps of 1/60 s."""
-        return physics.advance(model.system, state, control, SUBSTEPS, physics.joint_velocities)
+        return physics.advance(model.system, state, control, SUBSTEPS, then=physics.joint_velocities)
 
     def sense(self, model: Model, state: Any) -> jax.Array:
         """f32[13], see the class."""

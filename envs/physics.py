@@ -33,6 +33,8 @@ with quiet():
     from brax.math import inv_rotate, rotate
     from brax.spring import pipeline as spring
 
+Correction = Callable[[System, Any], Any]  # a pipeline state -> the same at the same time, mended or acted upon
+
 STIFFNESS = 2000.0  # N/m and N m/rad per kg of link; three chained links then stay stable to a timestep of 0.0125 s
 JOINT_DAMPING = 8.0  # N s/m per kg of link
 
@@ -151,17 +153,20 @@ def begin(system: System, q: jax.Array, qd: jax.Array) -> Any:
     return spring.init(system, q, qd)
 
 
+def _as_it_is(system: System, state: Any) -> Any:
+    return state
+
+
 def advance(
-    system: System, state: Any, control: jax.Array, substeps: int, then: Callable[[System, Any], Any] | None = None
+    system: System, state: Any, control: jax.Array, substeps: int, first: Correction = _as_it_is, then: Correction = _as_it_is
 ) -> Any:
-    """Pipeline state after ``substeps`` timesteps of the system under a constant command, each followed by ``then``.
+    """Pipeline state after ``substeps`` timesteps of the system under a constant command, each between ``first`` and ``then``.
 
     A loop in the program, not unrolled: that compiles in half the time and runs as fast.
     """
 
     def one(_, now: Any) -> Any:
-        after = spring.step(system, now, control)
-        return after if then is None else then(system, after)
+        return then(system, spring.step(system, first(system, now), control))
 
     return jax.lax.fori_loop(0, substeps, one, state)
 
@@ -199,22 +204,23 @@ def rub(system: System, state: Any) -> Any:
     return state.replace(x_i=x_i, xd_i=xd_i, x=x, xd=xd, j=j, jd=jd, a_p=a_p, a_c=a_c, q=q, qd=qd)
 
 
-def swim(system: System, state: Any, control: jax.Array, substeps: int, fluid: Fluid) -> Any:
-    """Pipeline state after ``substeps`` timesteps in a fluid that resists each link along, across and in turning.
+def resist(fluid: Fluid) -> Correction:
+    """What a fluid does before each timestep, along, across and in turning.
 
-    Velocities relative to the current decay as exp(-rate t) before each timestep, which is exact and stable for any rate;
-    Brax's own fluid is isotropic at low speed and explicit.
+    Velocities relative to the current decay as exp(-rate t), which is exact and stable for any rate; Brax's own fluid is
+    isotropic at low speed and explicit.
     """
-    kept = jax.tree.map(lambda rate: jnp.exp(-rate * system.opt.timestep)[:, None], (fluid.along, fluid.across, fluid.turning))
 
-    def slow(now: Any) -> Any:
+    def slow(system: System, now: Any) -> Any:
+        rates = (fluid.along, fluid.across, fluid.turning)
+        along_kept, across_kept, turning_kept = (jnp.exp(-rate * system.opt.timestep)[:, None] for rate in rates)
         axis = jax.vmap(rotate, (None, 0))(jnp.array([1.0, 0.0, 0.0]), now.x_i.rot)
         relative = now.xd_i.vel - fluid.current
         along = jnp.sum(relative * axis, axis=1, keepdims=True) * axis
-        velocity = fluid.current + kept[0] * along + kept[1] * (relative - along)
-        return now.replace(xd_i=now.xd_i.replace(vel=velocity, ang=kept[2] * now.xd_i.ang))
+        velocity = fluid.current + along_kept * along + across_kept * (relative - along)
+        return now.replace(xd_i=now.xd_i.replace(vel=velocity, ang=turning_kept * now.xd_i.ang))
 
-    return jax.lax.fori_loop(0, substeps, lambda _, now: spring.step(system, slow(now), control), state)
+    return slow
 
 
 def point(state: Any, link: int, offset: jax.Array) -> jax.Array:

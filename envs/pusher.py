@@ -114,7 +114,7 @@ class Pusher(AbstractFamily):
 
     def move(self, model: Model, state: Any, control: jax.Array) -> Any:
         """Four timesteps of 0.0125 s."""
-        return physics.advance(model.system, state, control, SUBSTEPS, physics.rub)
+        return physics.advance(model.system, state, control, SUBSTEPS, then=physics.rub)
 
     def sense(self, model: Model, state: Any) -> jax.Array:
         """f32[12], see the class."""

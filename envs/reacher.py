@@ -92,7 +92,7 @@ class Reacher(AbstractFamily):
 
     def move(self, model: Model, state: Any, control: jax.Array) -> Any:
         """Four timesteps of 0.0125 s."""
-        return physics.advance(model.system, state, control, SUBSTEPS)
+        return physics.advance(model.system, state, control, SUBSTEPS, then=physics.joint_velocities)
 
     def active(self, model: Model) -> jax.Array:
         """Motors of the links that exist."""

@@ -101,7 +101,8 @@ class Swimmer(AbstractFamily):
 
     def move(self, model: Model, state: Any, control: jax.Array) -> Any:
         """Four timesteps of 0.0125 s in the fluid."""
-        return physics.swim(model.system, state, control, SUBSTEPS, _fluid(model))
+        water = physics.resist(_fluid(model))
+        return physics.advance(model.system, state, control, SUBSTEPS, first=water, then=physics.joint_velocities)
 
     def active(self, model: Model) -> jax.Array:
         """Motors between links that exist."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,6 +12,7 @@ from envs.base import AbstractFamily
 from openended import repertoire as rep
 from openended import tasks, trees
 from openended.acceptance import AbstractAcceptance
+from openended.budget import UNLIMITED, Budget
 from openended.generators.base import AbstractGenerator, Proposal
 from openended.journal import Journal
 from openended.learners.base import AbstractLearner
@@ -22,7 +22,6 @@ from openended.programs import PURPOSES, Programs
 from openended.repertoire import ACCEPTED, EMPTY, FRONTIER, SEEN
 from openended.trials import Trials
 
-Ends = Callable[[int, int, int], bool]  # (rounds done, steps of all purposes, of which the last round) -> no other round
 PRIOR = 2.0  # lifetimes that a task's earlier estimate of success counts for against those of this round
 
 
@@ -65,13 +64,27 @@ class Loop:
         sizes = self.settings
         self.programs.compile(state.learner, state.model, sizes.candidates, sizes.updates, sizes.rows)
 
-    def round(self, state: LoopState, stage=lambda name: None, ends: Ends = lambda *_: False) -> tuple[LoopState, Journal]:
-        """One round. ``stage`` is told the name of each stage as it begins; the round that ``ends`` the run has one more."""
-        work = Round(self, state)
+    def pass_steps(self) -> int:
+        """Environment steps of one pass of learning."""
+        lifetimes = self.settings.updates * self.settings.rows
+        return lifetimes * self.settings.episodes * sum(family.episode_steps for family in self.families.values())
+
+    def least(self, state: LoopState) -> float:
+        """Steps that another round takes with a single pass: all but learning as in the rounds so far, on average."""
+        besides = state.total - int(state.steps["learn"])
+        return self.pass_steps() + besides / max(1, int(state.round))
+
+    def ended(self, state: LoopState, budget: Budget) -> bool:
+        """Whether no other round begins."""
+        return budget.ended(int(state.round), state.total, self.least(state))
+
+    def round(self, state: LoopState, stage=lambda name: None, budget: Budget = UNLIMITED) -> tuple[LoopState, Journal]:
+        """One round. ``stage`` is told the name of each stage as it begins; the last of the budget has one more."""
+        work = Round(self, state, budget)
         for name in ("propose", "enter", "learn", "verify", "finish"):
             stage(name)
             getattr(work, name)()
-        if ends(work.number, work.state.total, work.state.total - state.total):
+        if self.ended(work.state, budget):
             stage("audit")
             work.close()
         return work.state, work.journal
@@ -80,9 +93,9 @@ class Loop:
 class Round(Trials):
     """The work of one round: stages in the order of their definition."""
 
-    def __init__(self, loop: Loop, state: LoopState):
+    def __init__(self, loop: Loop, state: LoopState, budget: Budget):
         super().__init__(loop.programs, loop.acceptance, loop.settings, loop.generator.novelty, state, loop.seed)
-        self.loop = loop
+        self.loop, self.budget, self.passes = loop, budget, 1  # the first round, which knows few tasks, makes one pass
 
     # Stages.
 
@@ -118,6 +131,8 @@ class Round(Trials):
     def learn(self) -> None:
         """Updates on frontier, archive and pool; success while learning is the estimate of progress."""
         settings = self.loop.settings
+        if self.number > 1:
+            self.passes = self._affordable()
         self._train((settings.frontier_share, settings.replay_share), settings.most_lifetimes)
 
     def verify(self) -> None:
@@ -200,10 +215,18 @@ class Round(Trials):
             self.journal.status(self._id(name, candidate.grounding.vector[row]), "frontier", "the old learner fails it by test")
         self._keep(name, book.change(candidate.place[rows], status=FRONTIER))
 
+    def _affordable(self) -> int:
+        """Passes of learning, when this round's tests take what those of the rounds before it took on average."""
+        spent, before = self.programs.steps, self.state.steps
+        tests = sum(int(before[purpose]) for purpose in ("verify", "retention")) / (self.number - 1)
+        tests = max(0.0, tests - (spent["verify"] - int(before["verify"])))
+        least, most = self.loop.least(self.state), self.loop.settings.passes
+        return self.budget.passes(sum(spent.values()) + tests, self.loop.pass_steps(), least, most)
+
     def _train(self, shares: tuple[float, float], most: float) -> None:
         """Updates on these shares of frontier and accepted tasks, none of which gets more than ``most`` lifetimes or so."""
         settings, batch, source = self.loop.settings, {}, {}
-        shape = (1 if self.number == 1 else settings.passes, settings.updates, settings.rows)
+        shape = (self.passes, settings.updates, settings.rows)
         for name in self.loop.families:
             book = self.state.repertoire[name]
             each = most / np.prod(shape)

@@ -79,17 +79,15 @@ class Session:
         self.last = self.archive.latest()
         self.made, self.counted = Compilations(), 0
         self.stopwatch = Stopwatch()
-        totals = [0, *(int(total) for _, total in self.archive.metrics("steps_total"))]
-        self.cost = totals[-1] - totals[-2] if len(totals) > 1 else 0  # steps of the last round
 
     def run(self, budget: Budget) -> bool:
         """Rounds until the budget ends (True) or a signal stops (False); then the summary and the plots."""
         finished = True
         try:
             with self.made:
-                if not self._ended(budget):
+                if not self.loop.ended(self.state, budget):
                     self._begin()
-                while not self._ended(budget):
+                while not self.loop.ended(self.state, budget):
                     self._round(budget)
         except Stopped:
             self.folder.log(f"stopped by {self.stop.requested} after round {int(self.state.round)}")
@@ -99,9 +97,6 @@ class Session:
             self.archive.close()
         self._close()
         return finished
-
-    def _ended(self, budget: Budget) -> bool:
-        return budget.ended(int(self.state.round), self.state.total, self.cost)
 
     def _begin(self) -> None:
         """Note in the archive that another process goes on, and begin to compile."""
@@ -118,7 +113,7 @@ class Session:
 
     def _round(self, budget: Budget) -> None:
         before = self.state
-        state, journal = self.loop.round(before, self._stage, budget.ended)
+        state, journal = self.loop.round(before, self._stage, budget)
         self._stage("measure")
         journal.metrics |= self.heldout.measure(state)
         self._stage("record")
@@ -133,7 +128,7 @@ class Session:
         }
         self.counted = self.made.count
         recording.store(self.folder.path, self.archive, self.metrics, self.loop.families, state, journal)
-        self.state, self.cost = state, state.total - before.total
+        self.state = state
         self.last = {**self.last, **journal.metrics, "round": float(journal.round)}
         self.progress.round(self.last)
 

@@ -40,7 +40,7 @@ def test_absent_poles_take_no_part(poles):
         state = physics.begin(system, q, jnp.zeros_like(q))
 
         def move(s, c):
-            after = physics.advance(system, s, c, cartpole.SUBSTEPS, physics.joint_velocities)
+            after = physics.advance(system, s, c, cartpole.SUBSTEPS, then=physics.joint_velocities)
             return after, after
 
         states = jax.lax.scan(move, state, controls)[1]

@@ -1,5 +1,7 @@
 """What a run says when it stops, on small runs of the physics-free family that accept without a test."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -103,12 +105,24 @@ def test_the_last_round_ends_with_a_verdict_on_every_accepted_task(finished, tra
         assert audits(again) == {3: accepted}, "once"
 
 
-def test_a_round_begins_while_half_of_the_last_one_is_left(train):
+def test_a_round_begins_while_half_of_the_least_one_is_left(train):
     """Prolonged by less than half a round a run stays finished; by more it gets one round, and its audit with it."""
     with train("run.rounds=2", name="cut") as archive:
-        (_, first), (_, total) = archive.metrics("steps_total")
-    cost = total - first
-    with train("run.rounds=9", f"run.steps={int(total + 0.4 * cost)}", name="cut") as archive:
+        total = dict(archive.metrics("steps_total"))[2]  # of rounds with a single pass
+    with train("run.rounds=9", f"run.steps={int(1.2 * total)}", name="cut") as archive:
         assert archive.last_round() == 2
-    with train("run.rounds=9", f"run.steps={int(total + 0.6 * cost)}", name="cut") as archive:
+    with train("run.rounds=9", f"run.steps={int(1.3 * total)}", name="cut") as archive:
         assert archive.last_round() == 3 and sorted(audits(archive)) == [2, 3]
+
+
+def test_the_last_round_learns_what_the_budget_is_left(train):
+    """The rounds before it make their four passes, the last more or fewer, so that the steps are met."""
+    with train("run.rounds=3", "loop.passes=4", name="whole") as archive:
+        learned, total = archive.metrics("steps_learn"), dict(archive.metrics("steps_total"))
+    one = learned[0][1]
+    assert [b[1] - a[1] for a, b in itertools.pairwise(learned)] == [4 * one] * 2
+    for more in (2, 5):
+        with train(
+            "run.rounds=9", f"run.steps={int(total[2] + more * one + 20_000)}", "loop.passes=4", name=f"cut{more}"
+        ) as cut:
+            assert abs(cut.metrics("steps_total")[-1][1] - (total[2] + more * one + 20_000)) < 20_000

@@ -85,7 +85,7 @@ def test_what_is_drawn(cls):
     assert any(shape.size and float(jnp.max(jnp.ptp(shape, axis=1))) > 0.01 for shape in found.values()), "nothing moves"
 
 
-@pytest.mark.parametrize("cls", FAMILIES)
+@pytest.mark.parametrize("cls", [Probe, *(pytest.param(cls, marks=pytest.mark.slow) for cls in (Navigator, *REST))])
 def test_padding_changes_nothing_but_the_widths(cls):
     """A wider layout adds zeros to what is observed and ignores actions that drive nothing."""
     made = family(cls)
@@ -168,8 +168,8 @@ def test_obstacles_keep_the_puck_out():
     made = family(Navigator)
     base = {"wind_x": 0.0, "wind_y": 0.0, "obstacle_1": 0, "obstacle_2": 0, "delay": 0, "noise": 0.0, "reversed_0": 0}
     base |= {"obstacle_0_angle": 0.0, "obstacle_0_distance": 0.6, "obstacle_0_radius": 0.2, "feature": 0}
-    actions = jnp.zeros((2, made.episode_steps, made.actuators)).at[:, :, 0].set(1.0)
-    vectors = jnp.stack([jnp.asarray(encode(made.specs, base | {"obstacle_0": there})) for there in (0, 1)])
-    value = play(Navigator)(vectors, jax.random.split(jax.random.key(0), 2), actions).value
+    actions = jnp.zeros((8, made.episode_steps, made.actuators)).at[:, :, 0].set(1.0)
+    vectors = jnp.stack([jnp.asarray(encode(made.specs, base | {"obstacle_0": row % 2})) for row in range(8)])
+    value = play(Navigator)(vectors, jax.random.split(jax.random.key(0), 8), actions).value
     gap = jnp.min(jnp.linalg.norm(value - jnp.array([0.6, 0.0]), axis=-1), axis=1)
     assert gap[0] < 0.15 and gap[1] > 0.28 - 0.1  # one control step at full speed moves the puck by 0.1 m

@@ -33,7 +33,7 @@ def digest(value):
 @functools.cache
 def found():
     """What golden.json must say of the run."""
-    loop = configuration.build(configuration.read(["experiment=probe", "run.seed=11"]))
+    loop = configuration.build(configuration.read(["experiment=probe", "loop.updates=2", "loop.passes=2", "run.seed=11"]))
     proposed, propose = [], loop.generator.propose
     loop.generator.propose = lambda *a: proposed.append(propose(*a)) or proposed[-1]
     state, rounds = loop.init(), []

@@ -23,7 +23,7 @@ def test_step_by_step_equals_sequence(memory, chunk):
     policy = Policy(W, A, memory=memory, width=16, chunk=chunk)
     params = policy.init(jax.random.key(0))
     seen = percepts(jax.random.key(1))
-    at_once = policy.sequence(params, seen)
+    at_once = jax.jit(policy.sequence)(params, seen)
     _, stepwise = jax.lax.scan(lambda m, p: policy.step(params, m, p), policy.initial_memory(), seen)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), at_once, stepwise)
 
@@ -39,7 +39,7 @@ def test_every_parameter_gets_a_gradient(memory):
         out = policy.sequence(params, percepts(jax.random.key(1)))
         return jnp.sum(jnp.square(out.mean) + out.log_std) + jnp.sum(out.value)
 
-    gradient = jax.grad(objective)(params)
+    gradient = jax.jit(jax.grad(objective))(params)
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
         assert float(jnp.max(jnp.abs(leaf))) > 1e-7, jax.tree_util.keystr(path)
 
