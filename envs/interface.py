@@ -15,7 +15,7 @@ import numpy as np
 
 from envs.spec import ParamSpec
 
-BOTH_HIDDEN = 0.25  # share of the redrawn tasks with a hidden goal whose motor directions are hidden as well
+BOTH_HIDDEN = 0.25  # share of the tasks with a hidden goal whose motors may run backwards as well
 MAX_DELAY = 2  # control steps; fixes the length of the action queue
 
 
@@ -86,7 +86,7 @@ def actuate(interface: Interface, queue: jax.Array, action: jax.Array) -> tuple[
 
 
 def redirect(specs: Sequence[ParamSpec], vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Task vectors f32[..., D] with the direction of every motor drawn anew: the same world, body and goal.
+    """Task vectors f32[..., D] in the unit box with the direction of every motor drawn anew: the same world, body and goal.
 
     Where the goal is hidden no motor runs backwards, but in a share ``BOTH_HIDDEN`` of the tasks: an unseen goal then tells
     that the motors are most likely straight, and can be looked for from the first step. A witness with the same motors

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from envs.interface import redirect
 from envs.spec import ParamSpec
 from openended.repertoire import Repertoire
 
@@ -39,3 +40,8 @@ class AbstractGenerator(abc.ABC):
     @abc.abstractmethod
     def update(self, state: Any, proposal: Proposal, fitness: np.ndarray) -> Any:
         """Learn from the fitness f[N] of every candidate (higher is better, -inf for invalid or trivial)."""
+
+
+def immigrants(specs: Sequence[ParamSpec], count: int, rng: np.random.Generator) -> np.ndarray:
+    """Vectors f32[count, D] without parents: uniform, but that most hidden goals come with straight motors (`redirect`)."""
+    return redirect(specs, rng.uniform(size=(count, len(specs))).astype(np.float32), rng)

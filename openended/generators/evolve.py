@@ -12,7 +12,7 @@ import numpy as np
 from evosax.algorithms import SNES
 
 from envs.spec import ParamSpec
-from openended.generators.base import AbstractGenerator, Proposal
+from openended.generators.base import AbstractGenerator, Proposal, immigrants
 from openended.repertoire import ACCEPTED, FRONTIER, Repertoire
 from openended.tasks import snap
 
@@ -28,8 +28,8 @@ class EvolveState(NamedTuple):
 class Evolve(AbstractGenerator):
     """Steps come from a separable natural evolution strategy (Wierstra et al. 2014) over the sliding genes.
 
-    Switching genes have their own operator: each flips with probability ``flip``. ``immigrants`` is the share of uniform
-    candidates (all of them while there are no parents), ``speedups`` the share of accepted tasks with a shorter limit.
+    Switching genes have their own operator: each flips with probability ``flip``. ``immigrants`` is the share of candidates
+    without parents (all of them while there are none), ``speedups`` the share of accepted tasks with a shorter limit.
     evosax minimises, so members are told their rank from best (0) to worst; the fitness moves with the learner, so the
     standard deviation has a floor and the strategy restarts when it has sat on it.
     """
@@ -72,9 +72,7 @@ class Evolve(AbstractGenerator):
         step = (state.mean + state.std * rng.standard_normal((chosen.size, len(specs)))).astype(np.float32)
         mutated = self._mutate(specs, repertoire.vector[chosen], step, rng)
         old = rng.choice(accepted, quick) if quick else np.zeros(0, np.int64)
-        vector = np.concatenate(
-            [rng.uniform(size=(fresh, len(specs))), _shortened(specs, repertoire.vector[old], rng), mutated]
-        )
+        vector = np.concatenate([immigrants(specs, fresh, rng), _shortened(specs, repertoire.vector[old], rng), mutated])
         parent = np.concatenate([np.full(fresh, -1), old, chosen]).astype(np.int32)
         steps = np.concatenate([np.zeros((fresh + quick, len(specs)), np.float32), step])
         operator = ("random",) * fresh + ("speedup",) * quick + ("mutate",) * chosen.size

@@ -1,15 +1,15 @@
-"""Generator off: domain randomisation over the whole unit box."""
+"""Generator off: domain randomisation."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from openended.generators.base import AbstractGenerator, Proposal
+from openended.generators.base import AbstractGenerator, Proposal, immigrants
 from openended.tasks import snap
 
 
 class Off(AbstractGenerator):
-    """Every candidate is uniform and has no parent; nothing is learned."""
+    """Every candidate is an immigrant; nothing is learned."""
 
     def __init__(self, novelty: float = 0.02):
         self.novelty = novelty
@@ -19,8 +19,8 @@ class Off(AbstractGenerator):
         return ()
 
     def propose(self, state, specs, repertoire, count, rng):
-        """Uniform vectors."""
-        vector = snap(specs, rng.uniform(size=(count, len(specs))))
+        """Tasks without parents."""
+        vector = snap(specs, immigrants(specs, count, rng))
         return Proposal(vector, np.full(count, -1, np.int32), ("random",) * count, np.zeros_like(vector)), state
 
     def update(self, state, proposal, fitness):
