@@ -95,10 +95,9 @@ class Policy:
         """One percept."""
         hidden = self._body(params, percept)
         if self.memory == "fast_weights":
-            memory, recalled = self._fast_step(params, memory, hidden)
+            memory, recalled = self._fast_step(params, memory, hidden, percept.live)
         elif self.memory == "gru":
-            memory = _gru_cell(params, memory, hidden)
-            recalled = memory
+            memory = recalled = _gru_cell(params, memory, hidden, percept.live)
         else:
             recalled = jnp.zeros(0)
         return memory, self._heads(params, hidden, recalled)
@@ -107,14 +106,14 @@ class Policy:
         """A lifetime, percepts [T, ...] -> outputs [T, ...], from the memory at birth."""
         hidden = self._body(params, percepts)
         if self.memory == "fast_weights":
-            recalled = self._fast_sequence(params, hidden)
+            recalled = self._fast_sequence(params, hidden, percepts.live)
         elif self.memory == "gru":
 
-            def cell(memory, h):
-                memory = _gru_cell(params, memory, h)
+            def cell(memory, inputs):
+                memory = _gru_cell(params, memory, *inputs)
                 return memory, memory
 
-            recalled = jax.lax.scan(cell, self.initial_memory(), hidden)[1]
+            recalled = jax.lax.scan(cell, self.initial_memory(), (hidden, percepts.live))[1]
         else:
             recalled = jnp.zeros((hidden.shape[0], 0))
         return self._heads(params, hidden, recalled)
@@ -133,28 +132,29 @@ class Policy:
         log_std = jnp.broadcast_to(jnp.clip(params["log_std"], *_LOG_STD), mean.shape)
         return Output(mean, log_std, _apply(params["critic"], mixed)[..., 0])
 
-    def _queries(self, params: Params, hidden: jax.Array) -> tuple[jax.Array, ...]:
-        """q, k, v [..., H, d], the strength of writing and the log of the share kept [..., H]."""
+    def _queries(self, params: Params, hidden: jax.Array, live: jax.Array) -> tuple[jax.Array, ...]:
+        """q, k, v [..., H, d], the strength of writing and the log of the share kept [..., H], both 0 where nothing counts."""
         shape = (*hidden.shape[:-1], 3, self.heads, self.head)
         q, k, v = jnp.moveaxis(_apply(params["write"], hidden).reshape(shape), -3, 0)
         keep, strength = jnp.split(_apply(params["keep"], hidden), 2, axis=-1)
         keep += jnp.linspace(*_KEEP, self.heads)
-        return q, jnp.tanh(k), jnp.tanh(v), jax.nn.sigmoid(strength), jax.nn.log_sigmoid(keep)
+        live = live[..., None]
+        return q, jnp.tanh(k), jnp.tanh(v), live * jax.nn.sigmoid(strength), live * jax.nn.log_sigmoid(keep)
 
-    def _fast_step(self, params: Params, memory: Any, hidden: jax.Array) -> tuple[Any, jax.Array]:
+    def _fast_step(self, params: Params, memory: Any, hidden: jax.Array, live: jax.Array) -> tuple[Any, jax.Array]:
         weights, count = memory
-        q, k, v, strength, log_keep = self._queries(params, hidden)
+        q, k, v, strength, log_keep = self._queries(params, hidden, live)
         keep = jnp.exp(log_keep)
         weights = keep[:, None, None] * weights + strength[:, None, None] * v[:, :, None] * k[:, None, :]
         count = keep * count + strength
         read = jnp.einsum("hvk,hk->hv", weights, q) / (count[:, None] + _LEAST)
         return (weights, count), read.reshape(-1)
 
-    def _fast_sequence(self, params: Params, hidden: jax.Array) -> jax.Array:
+    def _fast_sequence(self, params: Params, hidden: jax.Array, live: jax.Array) -> jax.Array:
         """The same recurrence in chunks: matrix products inside a chunk, the memory carried between chunks."""
         total = hidden.shape[0]
         chunk = max(steps for steps in range(1, self.chunk + 1) if total % steps == 0)
-        parts = jax.tree.map(lambda x: x.reshape(total // chunk, chunk, *x.shape[1:]), self._queries(params, hidden))
+        parts = jax.tree.map(lambda x: x.reshape(total // chunk, chunk, *x.shape[1:]), self._queries(params, hidden, live))
         causal = jnp.tril(jnp.ones((chunk, chunk), bool))[:, :, None]
 
         def block(memory, part):
@@ -174,13 +174,13 @@ class Policy:
         return read.reshape(total, -1)
 
 
-def _gru_cell(params: Params, memory: jax.Array, hidden: jax.Array) -> jax.Array:
-    """Gated recurrent unit (Cho et al. 2014)."""
+def _gru_cell(params: Params, memory: jax.Array, hidden: jax.Array, live: jax.Array) -> jax.Array:
+    """Gated recurrent unit (Cho et al. 2014); where nothing counts it keeps what it has."""
     reset_x, update_x, new_x = jnp.split(_apply(params["write"], hidden), 3)
     reset_m, update_m, new_m = jnp.split(_apply(params["keep"], memory), 3)
     update = jax.nn.sigmoid(update_x + update_m)
     new = jnp.tanh(new_x + jax.nn.sigmoid(reset_x + reset_m) * new_m)
-    return update * memory + (1.0 - update) * new
+    return jnp.where(live > 0, update * memory + (1.0 - update) * new, memory)
 
 
 def log_prob(output: Output, action: jax.Array, mask: jax.Array) -> jax.Array:

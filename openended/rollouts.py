@@ -26,17 +26,17 @@ def lifetime(
     """One lifetime of the stochastic policy.
 
     Args:
-        vector: f32[D] task. key: decides resets, sensor noise and the policy's noise. wipe: clear memory (and the percept of
-            the previous step) at the start of every episode, the control that shows what is remembered across episodes.
+        vector: f32[D] task. key: decides resets, sensor noise and the policy's noise. wipe: clear the memory at the start
+            of every episode, the control that shows what is remembered across episodes.
     Returns:
         Rollout with T = episodes * family.episode_steps.
     """
     model = family.prepare(vector)
     mask = family.action_mask(model)
-    birth = (policy.initial_memory(), jnp.zeros((HISTORY, policy.actions)), jnp.zeros(()))
+    birth, unheard = policy.initial_memory(), (jnp.zeros((HISTORY, policy.actions)), jnp.zeros(()))
 
-    def episode(carry, episode_key):
-        carry = birth if wipe else carry
+    def episode(memory, episode_key):
+        memory = birth if wipe else memory
         reset_key, noise_key = jax.random.split(episode_key)
         state, timestep = family.reset(model, reset_key)
         noise = jax.random.normal(noise_key, (family.episode_steps, policy.actions))
@@ -45,20 +45,21 @@ def lifetime(
         def step(inner, step_input):
             (memory, actions, reward), state, timestep, before = inner
             noise, first = step_input
-            percept = Percept(timestep.observation, timestep.observation - before, actions.reshape(-1), reward, first)
+            seen, live = timestep.observation, timestep.running.astype(jnp.float32)
+            percept = Percept(seen, seen - before, actions.reshape(-1), reward, first, live)
             memory, output = policy.step(params, memory, percept)
             action = output.mean + jnp.exp(output.log_std) * noise
             log_prob = networks.log_prob(output, action, mask)
             state, following = family.step(model, state, action)
-            seen = (following.reward, following.running, following.success, following.broken)
-            record = (percept, action, log_prob, output.value, *seen)
+            outcome = (following.reward, following.running, following.success, following.broken)
+            record = (percept, action, log_prob, output.value, *outcome)
             actions = jnp.concatenate([jnp.clip(action, -1.0, 1.0)[None], actions[:-1]])
             heard = (memory, actions, following.reward)
-            return (heard, state, following, timestep.observation), record
+            return (heard, state, following, seen), record
 
-        start: Any = (carry, state, timestep, timestep.observation)
-        (carry, *_), record = jax.lax.scan(step, start, (noise, first))
-        return carry, record
+        start: Any = ((memory, *unheard), state, timestep, timestep.observation)
+        ((memory, *_), *_), record = jax.lax.scan(step, start, (noise, first))
+        return memory, record
 
     _, record = jax.lax.scan(episode, birth, jax.random.split(key, episodes))
     *by_step, success, broken = record

@@ -14,9 +14,10 @@ class Percept(NamedTuple):
 
     observation: jax.Array  # f32[W]
     change: jax.Array  # f32[W] observation minus the previous one of the same episode
-    action: jax.Array  # f32[HISTORY * A] previous actions, newest first, zero at the start of a lifetime
-    reward: jax.Array  # f32[] previous extrinsic reward
+    action: jax.Array  # f32[HISTORY * A] previous actions of the same episode, newest first, zero before
+    reward: jax.Array  # f32[] extrinsic reward of the previous step of the same episode
     first: jax.Array  # f32[] 1 at the first step of an episode
+    live: jax.Array  # f32[] 0 once the time limit has passed: what happens then counts for nothing and is not remembered
 
 
 class Output(NamedTuple):

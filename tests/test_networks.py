@@ -14,7 +14,8 @@ T, W, A = 12, 5, 3
 def percepts(key, leading=(T,)):
     keys = jax.random.split(key, 5)
     shapes = [(*leading, W), (*leading, W), (*leading, HISTORY * A), leading, leading]
-    return Percept(*(jax.random.normal(k, shape) for k, shape in zip(keys, shapes, strict=True)))
+    numbers = (jax.random.normal(k, shape) for k, shape in zip(keys, shapes, strict=True))
+    return Percept(*numbers, live=jnp.ones(leading).at[..., 4:7].set(0.0))
 
 
 @pytest.mark.parametrize("memory", MEMORIES)
@@ -53,6 +54,21 @@ def test_only_a_memory_remembers():
         params = policy.init(jax.random.key(0))
         change = policy.sequence(params, seen).value[-1] - policy.sequence(params, other).value[-1]
         assert (abs(float(change)) > 1e-6) == (memory != "none"), memory
+
+
+@pytest.mark.parametrize("memory", ["fast_weights", "gru"])
+def test_what_happens_after_the_limit_is_not_remembered(memory):
+    """Percepts 4 to 6 of 12 count for nothing: whatever they are, nothing later changes; what precedes them stays known."""
+    policy = Policy(W, A, memory=memory, width=16)
+    params, seen = policy.init(jax.random.key(0)), percepts(jax.random.key(1))
+    value = jax.jit(lambda s: policy.sequence(params, s).value)
+
+    def changed(steps):
+        other = seen._replace(observation=seen.observation.at[steps].add(1.0), reward=seen.reward.at[steps].add(1.0))
+        return np.abs(np.asarray(value(other) - value(seen)))
+
+    assert np.all(changed(slice(4, 7))[7:] == 0.0) and np.all(changed(slice(4, 7))[4:7] > 0.0)
+    assert changed(slice(2, 4))[7] > 1e-6
 
 
 def test_unknown_memory_is_refused_by_name():
