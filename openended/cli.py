@@ -223,7 +223,7 @@ def _set_up_devices() -> None:
 
     cache = os.environ.get("OPENENDED_CACHE", str(Path.home() / ".cache" / "openended" / "xla"))
     jax.config.update("jax_compilation_cache_dir", cache)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
