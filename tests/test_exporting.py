@@ -22,7 +22,7 @@ FAMILIES = {"probe": Probe(), "navigator": Navigator()}
 
 @pytest.fixture(scope="module")
 def root(train_tiny):
-    return train_tiny(2)
+    return train_tiny(4)  # enough rounds for children
 
 
 @pytest.fixture

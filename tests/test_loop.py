@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from openended import checkpoint, configuration
+from openended.budget import UNLIMITED
 from openended.compilations import Compilations
 from openended.ledger import mixture
 from openended.loop import Round
@@ -107,7 +108,7 @@ def test_no_task_of_frontier_or_archive_is_learned_by_heart():
     for most in (1, 10**6):
         other = copy.copy(loop())
         other.settings = other.settings._replace(most_lifetimes=most)
-        work = Round(other, states[1])
+        work = Round(other, states[1], UNLIMITED)
         work.learn()
         book, (_, tries) = states[1].repertoire["probe"], work.estimate["probe"]
         counts[most] = tries[book.rows(FRONTIER)].sum(), book.rows(FRONTIER).size

@@ -61,14 +61,14 @@ def test_a_run_tells_what_it_does(whole):
 @pytest.mark.slow
 def test_killed_and_resumed_is_the_same_run(whole, tmp_path):
     moments, kills = random.Random(0), 0
-    for _ in range(12):
+    for attempt in range(12):
         process = start(tmp_path, "run")
         beats = tmp_path / "run" / "metrics.jsonl"
         before = beats.stat().st_size if beats.exists() else 0
         while process.poll() is None and (not beats.exists() or beats.stat().st_size <= before):
             time.sleep(0.02)
         time.sleep(moments.uniform(0.0, 0.6))
-        if process.poll() is None:
+        if process.poll() is None and attempt < 8:  # on a slow machine the last round would be killed for ever
             process.send_signal(signal.SIGKILL)
             kills += 1
         text, _ = process.communicate(timeout=600)
