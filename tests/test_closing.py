@@ -115,6 +115,7 @@ def test_a_round_begins_while_half_of_the_least_one_is_left(train):
         assert archive.last_round() == 3 and sorted(audits(archive)) == [2, 3]
 
 
+@pytest.mark.slow
 def test_the_last_round_learns_what_the_budget_is_left(train):
     """The rounds before it make their four passes, the last more or fewer, so that the steps are met."""
     with train("run.rounds=3", "loop.passes=4", name="whole") as archive:
