@@ -10,8 +10,8 @@ from __future__ import annotations
 import abc
 import copy
 import hashlib
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, NamedTuple, Self
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,13 @@ from envs.interface import Interface, InterfaceBounds
 from envs.spec import ParamSpec, decode
 
 CODE = 4  # numbers that tell families apart
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _traced_once(method: Method) -> Method:
+    """Every program of a run contains the physics of its families: Brax's Python is gone through once for all of them."""
+    return jax.jit(method, static_argnums=0, inline=True)  # type: ignore[return-value]
 
 
 class Layout(NamedTuple):
@@ -179,6 +186,7 @@ class AbstractFamily(abc.ABC):
         task = self.decode(vector)
         return Model(task, self.build(task.world, task.body))
 
+    @_traced_once
     def reset(self, model: Model, key: jax.Array) -> tuple[State, TimeStep]:
         """Start an episode."""
         start_key, noise_key = jax.random.split(key)
@@ -189,6 +197,7 @@ class AbstractFamily(abc.ABC):
         state = State(physics, jnp.zeros((), jnp.int32), progress, queue, noise_key, broken)
         return state, self._timestep(model, state, jnp.zeros(()), jnp.zeros((), bool))
 
+    @_traced_once
     def step(self, model: Model, state: State, action: jax.Array) -> tuple[State, TimeStep]:
         """One control step; action: f32[actuators] or wider, of which the first ``actuators`` are used."""
         action = jnp.clip(action[: self.actuators], -1.0, 1.0)
