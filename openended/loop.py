@@ -66,13 +66,15 @@ class Loop:
 
     def pass_steps(self) -> int:
         """Environment steps of one pass of learning."""
-        lifetimes = self.settings.updates * self.settings.rows
-        return lifetimes * self.settings.episodes * sum(family.episode_steps for family in self.families.values())
+        return self.programs.pass_steps(self.settings.updates, self.settings.rows)
 
     def least(self, state: LoopState) -> float:
-        """Steps that another round takes with a single pass: all but learning as in the rounds so far, on average."""
-        besides = state.total - int(state.steps["learn"])
-        return self.pass_steps() + besides / max(1, int(state.round))
+        """Steps that another round takes with a single pass: all but learning as in the rounds so far, on average.
+
+        0 before the first round, which is made for any budget: nothing is known of it.
+        """
+        rounds, besides = int(state.round), state.total - int(state.steps["learn"])
+        return self.pass_steps() + besides / rounds if rounds else 0.0
 
     def ended(self, state: LoopState, budget: Budget) -> bool:
         """Whether no other round begins."""

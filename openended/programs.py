@@ -100,14 +100,17 @@ class Programs:
             return Outcome(np.zeros((0, self.episodes), bool), np.zeros(0, bool))
         return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
+    def pass_steps(self, updates: int, rows: int) -> int:
+        """Environment steps of one pass of learning: so many updates on so many lifetimes of every family."""
+        return updates * rows * self.episodes * sum(family.episode_steps for family in self.families.values())
+
     def learn(self, state: LearnerState, model, tasks: dict[str, np.ndarray], key: jax.Array):
         """Passes of updates on tasks {name: f32[P, U, B, D]} -> (state, model, report with success [P U, B, K] by family)."""
-        passes, updates = next(iter(tasks.values())).shape[:2]
-        each = sum(rows.shape[2] * self.families[name].episode_steps for name, rows in tasks.items())
-        self.steps["learn"] += passes * updates * each * self.episodes
+        passes, updates, rows, _ = next(iter(tasks.values())).shape
+        self.steps["learn"] += passes * self.pass_steps(updates, rows)
         reports = []
         for i in range(passes):
-            part = {name: jnp.asarray(rows[i]) for name, rows in tasks.items()}
+            part = {name: jnp.asarray(vectors[i]) for name, vectors in tasks.items()}
             state, model, report = self._program("learn")(state, model, part, jax.random.fold_in(key, i))
             reports.append(report)
         success, broken = (np.concatenate(column) for column in zip(*(report[:2] for report in reports), strict=True))

@@ -123,7 +123,11 @@ def test_the_last_round_learns_what_the_budget_is_left(train):
     one = learned[0][1]
     assert [b[1] - a[1] for a, b in itertools.pairwise(learned)] == [4 * one] * 2
     for more in (2, 5):
-        with train(
-            "run.rounds=9", f"run.steps={int(total[2] + more * one + 20_000)}", "loop.passes=4", name=f"cut{more}"
-        ) as cut:
-            assert abs(cut.metrics("steps_total")[-1][1] - (total[2] + more * one + 20_000)) < 20_000
+        budget = int(total[2] + more * one + 20_000)
+        with train("run.rounds=9", f"run.steps={budget}", "loop.passes=4", name=f"cut{more}") as cut:
+            assert abs(cut.metrics("steps_total")[-1][1] - budget) < 20_000
+
+
+def test_any_budget_of_steps_is_worth_a_round(train):
+    with train("run.rounds=9", "run.steps=1", name="least") as archive:
+        assert archive.last_round() == 1
