@@ -24,10 +24,10 @@ from envs.spec import ParamSpec, decode
 
 CODE = 4  # numbers that tell families apart
 
-Method = TypeVar("Method", bound=Callable[..., Any])
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
-def _traced_once(method: Method) -> Method:
+def _traced_once(method: _Method) -> _Method:
     """Every program of a run contains the physics of its families: Brax's Python is gone through once for all of them."""
     return jax.jit(method, static_argnums=0, inline=True)  # type: ignore[return-value]
 

@@ -262,7 +262,7 @@ def fuzzed(client, count, seed=0):
 
 def test_fuzz(client):
     seen = set()
-    for answer in fuzzed(client, 400):
+    for answer in fuzzed(client, 1500):
         seen.add(answer.status_code)
         assert answer.status_code < 500, (answer.request.url, answer.text[:300])
     assert {200, 404, 422} <= seen
