@@ -2,7 +2,7 @@
 
 One process times every part once per repetition, in turn; a figure is the median over the repetitions (``raw``, ``policy``:
 of the best batch size). A timed call has its programs compiled and a key of its own, and ends when its results are there,
-which depend on the last state of every row. ``cold_s`` and ``warm_s`` are single times of `Loop.compile` in new processes.
+which depend on the last state of every row. ``cold_s`` and ``warm_s``: compiling a round's programs, once, in new processes.
 
 A round is what `train` does for one: the loop's round, the held-out measurement, checkpoint, metrics and archive, in a folder
 that is thrown away. ``efficiency``: learn-purpose control steps per second of such rounds, over those of lifetimes with the
@@ -90,6 +90,7 @@ def measure(config: DictConfig, quick: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="openended-bench-") as folder, Rounds(config, loop, Path(folder)) as rounds:
         _tell("compiling")
         loop.compile(rounds.state)
+        loop.programs.wait()
         for _ in range(WARM_UP - 1):
             rounds.next()
         parts = _parts(loop, rounds.state, quick)
@@ -266,7 +267,7 @@ def _batches(sizes: Settings, quick: bool) -> list[int]:
 
 
 def compile_apart(overrides: Sequence[str], cache: Path) -> float:
-    """Seconds of Loop.compile in a new process that keeps its programs in ``cache``."""
+    """Seconds to compile a round's programs in a new process that keeps its programs in ``cache``."""
     kept = ("jax_persistent_cache_min_compile_time_secs", "jax_persistent_cache_min_entry_size_bytes")
     settings = {name.upper(): str(jax.config.values[name]) for name in kept} | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
     command = [sys.executable, "-m", "openended.bench", *overrides]
@@ -286,4 +287,5 @@ if __name__ == "__main__":  # the process of compile_apart
     _loop = configuration.build(configuration.read(sys.argv[1:]))
     _state, _began = _loop.init(), time.perf_counter()
     _loop.compile(_state)
+    _loop.programs.wait()
     print(time.perf_counter() - _began)

@@ -70,6 +70,11 @@ class Programs:
         }
         pool.shutdown(wait=False)
 
+    def wait(self) -> None:
+        """Return when all that `compile` began is compiled."""
+        for which in tuple(self._pending):
+            self._program(*which)
+
     def _program(self, *which: Any) -> Callable:
         """A program, compiled if `compile` was asked for it."""
         if which in self._pending:

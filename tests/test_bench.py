@@ -92,7 +92,8 @@ def test_a_configuration_that_a_part_refuses_is_told_from_the_process_that_compi
 
 @pytest.mark.slow
 def test_compilation_in_a_process_of_its_own_fills_the_cache(tmp_path):
-    assert bench.compile_apart(["experiment=probe", "loop.updates=1"], tmp_path) > 0.0
+    cold, warm = (bench.compile_apart(["experiment=probe", "loop.updates=1"], tmp_path) for _ in range(2))
+    assert cold > warm > 0.0
     assert any(tmp_path.iterdir())
 
 

@@ -1,8 +1,10 @@
 """One round on the physics-free family: fixed point, determinism, evidence behind every acceptance, no recompilation."""
 
 import collections
+import concurrent.futures
 import copy
 import functools
+import threading
 
 import jax
 import numpy as np
@@ -57,6 +59,14 @@ def test_nothing_compiles_after_the_first_rounds():
     with Compilations() as made:
         loop().round(states[-1])
     assert made.count == 0
+
+
+def test_waiting_for_what_is_being_compiled():
+    programs, slow = copy.copy(loop().programs), concurrent.futures.Future()
+    programs._programs, programs._pending = dict(programs._programs), {("slow",): slow}
+    threading.Timer(0.3, slow.set_result, [len]).start()
+    programs.wait()
+    assert programs._program("slow") is len and not programs._pending
 
 
 def test_journal_and_repertoire_agree():
