@@ -8,6 +8,7 @@ same for every task.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import warnings
 from collections.abc import Callable, Iterator
@@ -30,7 +31,7 @@ with quiet():
     from brax import com, kinematics
     from brax.base import Motion, System, Transform
     from brax.io import mjcf
-    from brax.math import inv_rotate, rotate
+    from brax.math import inv_rotate, quat_mul, quat_rot_axis, rotate
     from brax.spring import pipeline as spring
 
 Correction = Callable[[System, Any], Any]  # a pipeline state -> the same at the same time, mended or acted upon
@@ -55,17 +56,20 @@ def load(xml: str) -> System:
     return system.replace(mj_model=None)  # only needed by pipelines that are not used here; it would defeat caching
 
 
-def set_links(system: System, mass: jax.Array, inertia: jax.Array, center: jax.Array, offset: jax.Array) -> System:
+def set_links(
+    system: System, mass: jax.Array, inertia: jax.Array, center: jax.Array, offset: jax.Array, turn: jax.Array | None = None
+) -> System:
     """Give every link its own mass properties.
 
     Args:
         mass: f32[L] kg. inertia: f32[L, 3] diagonal about the centre of mass, kg m^2. center: f32[L, 3] centre of mass in
-            the link's frame, m. offset: f32[L, 3] link frame in its parent's frame, m.
+            the link's frame, m. offset: f32[L, 3] link frame in its parent's frame, m. turn: f32[L, 4] how the link's frame
+            is turned in its parent's where the joint is at 0, as the model has it if left out.
     """
     link = system.link
     ratio = link.inertia.mass / mass
     link = link.replace(
-        transform=link.transform.replace(pos=offset),
+        transform=Transform(pos=offset, rot=link.transform.rot if turn is None else turn),
         inertia=link.inertia.replace(
             mass=mass,
             i=jax.vmap(jnp.diag)(inertia),
@@ -76,6 +80,15 @@ def set_links(system: System, mass: jax.Array, inertia: jax.Array, center: jax.A
         constraint_vel_damping=JOINT_DAMPING * mass,
     )
     return system.replace(link=link)
+
+
+def turned(axes: str, *angles: jax.Array) -> jax.Array:
+    """Quaternions f32[N, 4] of turns by angles f32[N], rad, about a frame's own ``x``, ``y`` or ``z``, one after the other."""
+    turns = [
+        jax.vmap(quat_rot_axis, (None, 0))(jnp.eye(3)["xyz".index(axis)], angle)
+        for axis, angle in zip(axes, angles, strict=True)
+    ]
+    return functools.reduce(jax.vmap(quat_mul), turns)
 
 
 def cut_loose(system: System, attached: jax.Array) -> System:
