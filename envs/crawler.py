@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, ClassVar
 
 import jax
@@ -21,7 +22,6 @@ FLYWHEEL = 0.2  # m^2: rotational inertia per mass that geared rotors add to tor
 SOFT = 0.7  # stiffness of joints, of what is usual: they have to hold in all directions at this timestep
 SHARE = 1.0  # mass of limb, of the torso's, by which all hips together are as stiff at most
 STEEP = 0.95  # sine of the steepest droop at rest
-PARKED = 1000.0  # m above: where a ball of a segment waits that does not exist
 AHEAD = (-0.5, -0.25, 0.25, 0.5)  # m from the torso along x: where the height of the terrain is sensed
 
 
@@ -115,7 +115,7 @@ class Crawler(AbstractFamily):
         moved = body["limb_mass"] * shorter * (shorter**2 / 3.0 + FLYWHEEL) * exists
         rate, swing = body["response"], jnp.full(len(mass), body["swing"])
         system = physics.set_servos(system, swing, moved * rate**2, 2.0 * DAMPING * moved * rate)
-        ends = jnp.concatenate([jnp.zeros((1, 3)), _along(length).at[:, 2].set(PARKED * (1.0 - exists))])
+        ends = jnp.concatenate([jnp.zeros((1, 3)), _along(length)])
         sizes = jnp.full((1 + len(mass), 1), RADIUS).at[0].set(body["torso"])
         rows = [terrain.GEOMS, *(terrain.GEOMS + 2 + 2 * k for k in range(len(mass)))]
         return terrain.place(physics.set_geoms(system, rows, ends, sizes), world)
@@ -132,7 +132,12 @@ class Crawler(AbstractFamily):
 
     def move(self, model: Model, state: Any, control: jax.Array) -> Any:
         """Four timesteps of 0.0125 s."""
-        return physics.advance(model.system, state, control, SUBSTEPS, then=physics.joint_velocities)
+        world, body = model.task.world, model.task.body
+        center = jnp.concatenate([jnp.zeros((1, 3)), _along(_lengths(body))])
+        exists = jnp.concatenate([jnp.ones(1), _exists(body)])
+        radius = jnp.full(len(exists), RADIUS).at[0].set(body["torso"])
+        ground = physics.Ground(functools.partial(terrain.near, world), center, radius, exists, world["friction"])
+        return physics.walk(model.system, state, control, SUBSTEPS, ground)
 
     def active(self, model: Model) -> jax.Array:
         """Motors of segments that exist."""

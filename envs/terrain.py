@@ -18,6 +18,7 @@ from envs.spec import ParamSpec
 PARKED = -50.0  # m: height at which a part waits that does not exist
 ACROSS = 3.0  # m, half the length of step and stump along y
 BURIED = 0.1  # m, how far the step goes on below the ground
+FAR = 1e3  # m, distance of what does not exist
 GEOMS = 3  # of `mjcf`: ground, step, stump
 
 
@@ -82,6 +83,27 @@ def height(world: dict, x: jax.Array) -> jax.Array:
     inside = radius**2 - (x - stump[0]) ** 2
     log = is_stump * (inside > 0.0) * (stump[2] + jnp.sqrt(jnp.maximum(inside, 1e-9)))
     return jnp.maximum(jnp.maximum(flat, log), 0.0)
+
+
+def near(world: dict, places: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Distance f32[N] of places f32[N, 3] from the nearest surface, below it negative, and its normal f32[N, 3]."""
+    (step, half), (stump, radius), (is_step, is_stump) = _step(world), _stump(world), _there(world)
+    x, z, zero = places[:, 0], places[:, 2], jnp.zeros(len(places))
+    side, up = jnp.abs(x - step[0]) - half[0], z - 2.0 * half[2]
+    corner = jnp.sqrt(jnp.maximum(side, 0.0) ** 2 + jnp.maximum(up, 0.0) ** 2 + 1e-12)
+    outside = (side > 0.0) & (up > 0.0)
+    flat = jnp.where(outside, corner, jnp.maximum(side, up))
+    out = jnp.where(outside, side / corner, side >= up) * jnp.sign(x - step[0])
+    upward = jnp.where(outside, up / corner, side < up)
+    away = jnp.sqrt((x - stump[0]) ** 2 + (z - stump[2]) ** 2 + 1e-12)
+    found = [
+        (z, zero, zero + 1.0),
+        (jnp.where(is_step > 0, flat, FAR), out, upward),
+        (jnp.where(is_stump > 0, away - radius, FAR), (x - stump[0]) / away, (z - stump[2]) / away),
+    ]
+    least = jnp.minimum(jnp.minimum(found[0][0], found[1][0]), found[2][0])
+    along, height = (jnp.select([d[0] <= least for d in found], [d[i] for d in found]) for i in (1, 2))
+    return least, jnp.stack([along, zero, height], axis=1)
 
 
 def shapes(world: dict, length: float = 1.6, breadth: float = 0.3) -> tuple[jax.Array, jax.Array]:
