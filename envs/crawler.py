@@ -132,12 +132,7 @@ class Crawler(AbstractFamily):
 
     def move(self, model: Model, state: Any, control: jax.Array) -> Any:
         """Four timesteps of 0.0125 s."""
-        world, body = model.task.world, model.task.body
-        center = jnp.concatenate([jnp.zeros((1, 3)), _along(_lengths(body))])
-        exists = jnp.concatenate([jnp.ones(1), _exists(body)])
-        radius = jnp.full(len(exists), RADIUS).at[0].set(body["torso"])
-        ground = physics.Ground(functools.partial(terrain.near, world), center, radius, exists, world["friction"])
-        return physics.walk(model.system, state, control, SUBSTEPS, ground)
+        return physics.walk(model.system, state, control, SUBSTEPS, _ground(model))
 
     def active(self, model: Model) -> jax.Array:
         """Motors of segments that exist."""
@@ -224,6 +219,15 @@ def _frames(body: dict) -> tuple[jax.Array, jax.Array]:
     place = jnp.stack([hips, _along(upper)][:SEGMENTS], axis=1).reshape(-1, 3)
     turn = jnp.stack(turns[:SEGMENTS], axis=1).reshape(-1, 4)
     return jnp.concatenate([jnp.zeros((1, 3)), place]), jnp.concatenate([jnp.array([[1.0, 0.0, 0.0, 0.0]]), turn])
+
+
+def _ground(model: Model) -> physics.Ground:
+    """Balls of the torso and at the ends of the segments that exist, on the task's terrain."""
+    world, body = model.task.world, model.task.body
+    center = jnp.concatenate([jnp.zeros((1, 3)), _along(_lengths(body))])
+    exists = jnp.concatenate([jnp.ones(1), _exists(body)])
+    radius = jnp.full(len(exists), RADIUS).at[0].set(body["torso"])
+    return physics.Ground(functools.partial(terrain.near, world), center, radius, exists, world["friction"])
 
 
 def _ends(model: Model, state: Any) -> jax.Array:
