@@ -25,8 +25,8 @@ STEEP = 0.95  # sine of the steepest droop at rest
 AHEAD = (-0.5, -0.25, 0.25, 0.5)  # m from the torso along x: where the height of the terrain is sensed
 
 
-def mjcf(limbs: int = LIMBS, segments: int = SEGMENTS) -> str:
-    """Model with so many limbs and segments; the family's own has them all."""
+def mjcf(limbs: int, segments: int) -> str:
+    """Model with so many limbs and segments."""
     servo = 'gainprm="1" biastype="affine" ctrllimited="true" ctrlrange="-1 1"'
     names = [f"joint_{i}_{k}" for i in range(limbs) for k in range(segments)]
     motors = "".join(f'<general joint="{name}" {servo}/>' for name in names)
@@ -89,13 +89,13 @@ class Crawler(AbstractFamily):
         ParamSpec("torso", "body", 0.08, 0.12, "m", "radius of the torso"),
         ParamSpec("mass", "body", 1.5, 4.0, "kg", "mass of the torso", "log"),
         ParamSpec("limb_mass", "body", 1.5, 3.0, "kg/m", "mass of the limbs per length", "log"),
-        ParamSpec("response", "body", 8.0, 12.0, "rad/s", "natural frequency of a segment on its joint's servo", "log"),
+        ParamSpec("response", "body", 10.0, 16.0, "rad/s", "natural frequency of a segment on its joint's servo", "log"),
         ParamSpec("swing", "body", 0.7, 1.2, "rad", "angle of a joint at full command"),
     )
 
     def __init__(self, **options):
         super().__init__(**options)
-        self._system = physics.load(mjcf())
+        self._system = physics.load(mjcf(LIMBS, SEGMENTS))
 
     def build(self, world: dict, body: dict) -> Any:
         """System with this task's torso, limbs, servos and terrain."""
