@@ -10,6 +10,7 @@ import pytest
 from envs import drawing
 from envs.base import Layout, widest
 from envs.cartpole import Cartpole
+from envs.crawler import Crawler
 from envs.juggler import Juggler
 from envs.navigator import Navigator
 from envs.probe import Probe
@@ -19,7 +20,7 @@ from envs.spec import encode
 from envs.swimmer import Swimmer
 
 # One with physics is enough while working: each takes a quarter of a minute to compile.
-REST = (Reacher, Juggler, Swimmer, Cartpole, Pusher)
+REST = (Reacher, Juggler, Swimmer, Cartpole, Pusher, Crawler)
 FAMILIES = (Probe, Navigator, *(pytest.param(cls, marks=pytest.mark.slow) for cls in REST))
 traces: dict[str, int] = {}
 
