@@ -3,14 +3,20 @@
 The plane is z = 0 of the world; a slope turns gravity instead of the ground, which is exact and costs nothing. The step is a
 box and the stump a lying log, both endless enough along y. What a task lacks is parked far below. A body's geoms have contype 1
 and conaffinity 0, so that they meet the terrain and nothing else.
+
+Balls of a body can meet the same terrain at a third of the cost: `tangents` gives each a plane of its own, which `advance` lays
+against the nearest surface before every timestep. A ball then has one contact instead of three (Brax averages the impulses of
+several), and MuJoCo models of tasks still have the bodies themselves.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from envs import physics
 from envs.spec import ParamSpec
@@ -54,6 +60,17 @@ def mjcf() -> str:
     )
 
 
+def tangents(balls: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """For balls (body, geom): xml that follows `mjcf` in the worldbody, and xml of the contacts instead of MuJoCo's own."""
+    planes = "".join(
+        f'<geom name="under_{ball}" type="plane" size="5 5 0.1" pos="0 0 {PARKED}" contype="0" conaffinity="0"/>'
+        for _, ball in balls
+    )
+    pairs = "".join(f'<pair geom1="under_{ball}" geom2="{ball}"/>' for _, ball in balls)
+    others = "".join(f'<exclude body1="world" body2="{body}"/>' for body in dict.fromkeys(body for body, _ in balls))
+    return planes, f"<contact>{pairs}{others}</contact>"
+
+
 def place(system: Any, world: dict, first: int = 0) -> Any:
     """System with this task's step, stump, friction, drag and gravity; ``first``: index of the ground among the geoms."""
     (step, half), (stump, radius), zero = _step(world), _stump(world), jnp.zeros(())
@@ -64,8 +81,53 @@ def place(system: Any, world: dict, first: int = 0) -> Any:
     size = jnp.stack([deep, jnp.stack([radius, zero + ACROSS, zero])])
     system = physics.set_geoms(system, [first + 1, first + 2], position, size)
     system = physics.set_contacts(system, world["friction"], zero)
+    system = system.replace(pair_friction=jnp.broadcast_to(world["friction"], (system.npair, 5)))
     system = physics.set_drag(system, world["drag"])
     return physics.set_gravity(system, gravity(world))
+
+
+def advance(system: Any, world: dict, state: Any, control: jax.Array, substeps: int) -> Any:
+    """Pipeline state of a body with chained joints and `tangents` after ``substeps`` timesteps under a constant command."""
+
+    def one(_, now: Any) -> Any:
+        return physics.advance(_lay(system, world, now), now, control, 1, then=physics.joint_velocities)
+
+    return jax.lax.fori_loop(0, substeps, one, state)
+
+
+def _lay(system: Any, world: dict, state: Any) -> Any:
+    """System in which the plane of every ball touches the surface that is nearest to the ball."""
+    planes, balls = np.asarray(system.pair_geom1), np.asarray(system.pair_geom2)
+    links = jnp.asarray(np.asarray(system.geom_bodyid)[balls] - 1)
+    center = jax.vmap(lambda link, at: physics.point(state, link, at))(links, system.geom_pos[balls])
+    gap, normal = nearest(world, center)
+    half = jnp.sqrt(jnp.maximum(1.0 + normal[:, 2], 1e-9) / 2.0)  # cosine of half the angle by which z turns into the normal
+    zero = jnp.zeros_like(half)
+    turn = jnp.stack([half, zero, normal[:, 0] / (2.0 * half), zero], axis=1)
+    position = system.geom_pos.at[planes].set(center - gap[:, None] * normal)
+    return system.replace(geom_pos=position, geom_quat=jnp.asarray(system.geom_quat).at[planes].set(turn))
+
+
+def nearest(world: dict, points: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Distance f32[N] of points f32[N, 3] from the terrain, negative inside, and the way out f32[N, 3], of length 1."""
+    (step, half), (stump, radius), there = _step(world), _stump(world), _there(world)
+    offset = (points - step.at[2].add(-BURIED / 2.0))[:, ::2]
+    beyond = jnp.abs(offset) - half.at[2].add(BURIED / 2.0)[::2]
+    out = jnp.maximum(beyond, 0.0)
+    inside = jnp.stack([beyond[:, 0] > beyond[:, 1], beyond[:, 0] <= beyond[:, 1]], axis=1)
+    outside = jnp.any(beyond > 0.0, axis=1)
+    edge = jnp.sqrt(jnp.sum(out**2, axis=1) + 1e-12)
+    to_step = jnp.where(outside, edge, jnp.max(beyond, axis=1))
+    from_step = jnp.where(outside[:, None], out / edge[:, None], inside) * jnp.where(offset < 0.0, -1.0, 1.0)
+    from_log = (points - stump)[:, ::2]
+    far = jnp.sqrt(jnp.sum(from_log**2, axis=1) + 1e-12)
+    absent = 1e3 * (1.0 - there)
+    distances = jnp.stack([points[:, 2], to_step + absent[0], far - radius + absent[1]])
+    upwards = jnp.broadcast_to(jnp.array([0.0, 1.0]), from_log.shape)
+    ways = jnp.stack([upwards, from_step, from_log / far[:, None]])
+    pick = jax.nn.one_hot(jnp.argmin(distances, axis=0), 3, axis=0)
+    way = jnp.sum(pick[:, :, None] * ways, axis=0)
+    return jnp.min(distances, axis=0), jnp.stack([way[:, 0], jnp.zeros(len(points)), way[:, 1]], axis=1)
 
 
 def gravity(world: dict) -> jax.Array:

@@ -28,11 +28,14 @@ def _xml() -> str:
     root = '<joint name="x" type="slide" axis="1 0 0"/><joint name="z" type="slide" axis="0 0 1"/>'
     ends = "".join(_ball(f"torso_{side}", TORSO, f"{x} 0 0") for side, x in (("back", -0.2), ("front", 0.2)))
     spring = 'gainprm="1" biastype="affine" ctrllimited="true" ctrlrange="-1 1"'
-    motors = "".join(f'<general joint="joint_{i}_{k}" {spring}/>' for i in range(LEGS) for k in range(SEGMENTS))
+    segments = [f"{i}_{k}" for i in range(LEGS) for k in range(SEGMENTS)]
+    balls = [("torso", "torso_back"), ("torso", "torso_front"), *((f"segment_{name}", f"end_{name}") for name in segments)]
+    planes, contacts = terrain.tangents(balls)
+    motors = "".join(f'<general joint="joint_{name}" {spring}/>' for name in segments)
     return f"""<mujoco><option timestep="{0.05 / SUBSTEPS}" gravity="0 0 0"/>
-<custom><numeric name="baumgarte_erp" data="0.02"/></custom><worldbody>{terrain.mjcf()}
+<custom><numeric name="baumgarte_erp" data="0.02"/></custom><worldbody>{terrain.mjcf()}{planes}
 <body name="torso">{root}<joint name="pitch" type="hinge" axis="0 -1 0"/>{_rod("torso", TORSO, "-0.2 0 0 0.2 0 0", 3)}{ends}
-{legs}</body></worldbody><actuator>{motors}</actuator></mujoco>"""
+{legs}</body></worldbody>{contacts}<actuator>{motors}</actuator></mujoco>"""
 
 
 def _leg(i: int) -> str:
@@ -74,9 +77,10 @@ class Walker(AbstractFamily):
     speed_unit = "m/s"
     features = (
         FeatureSpec("torso_x", "m", 1, -0.8, 0.8, 0.06, "how far the middle of the torso is along x"),
-        FeatureSpec("torso_height", "m", 1, 0.1, 0.7, 0.04, "height of the middle of the torso above the ground"),
+        FeatureSpec("torso_height", "m", 1, 0.1, 0.5, 0.03, "height of the middle of the torso above the ground"),
         FeatureSpec("pitch", "rad", 1, -1.2, 1.2, 0.12, "how far the torso's front is turned upwards"),
         FeatureSpec("speed_x", "m/s", 1, -1.0, 1.0, 0.08, "speed of the torso along x"),
+        FeatureSpec("jump", "m", 1, 0.05, 0.3, 0.03, "height of the lowest foot above the ground"),
         FeatureSpec("foot", "m", 2, -0.6, 0.6, 0.08, "where the first leg's foot is: along x and above the ground"),
     )
     own_specs: ClassVar[tuple[ParamSpec, ...]] = (
@@ -110,7 +114,7 @@ class Walker(AbstractFamily):
         center = _with_torso(jnp.stack([zero, zero, -length / 2.0], axis=1))
         system = physics.set_links(self._system, masses, inertia, center, _with_torso(_joints(body)))
         system = physics.cut_loose(system, jnp.concatenate([jnp.ones(1), exists]))
-        segment = body["leg"] / SEGMENTS  # all servos are as strong as the segments of a leg that has all of them can bear
+        segment = body["leg"] / 2.0  # every servo is as strong as the segments of a leg of two can bear
         turned = body["leg_mass"] * segment * (segment**2 / 3.0 + FLYWHEEL) * exists
         rate, swing = body["response"], jnp.full(LEGS * SEGMENTS, body["swing"])
         system = physics.set_servos(system, swing, turned * rate**2, 2.0 * DAMPING * turned * rate)
@@ -128,7 +132,7 @@ class Walker(AbstractFamily):
 
     def move(self, model: Model, state: Any, control: jax.Array) -> Any:
         """Four timesteps of 0.0125 s."""
-        return physics.advance(model.system, state, control, SUBSTEPS, then=physics.joint_velocities)
+        return terrain.advance(model.system, model.task.world, state, control, SUBSTEPS)
 
     def active(self, model: Model) -> jax.Array:
         """Motors of segments that exist."""
@@ -144,9 +148,11 @@ class Walker(AbstractFamily):
         return jnp.concatenate([torso, q[3:] * there, qd[3:] * there / 10.0, 4.0 * above, 10.0 * ground])
 
     def measure(self, model: Model, state: Any) -> jax.Array:
-        """f32[5, 2]: torso_x, torso_height, pitch, speed_x, foot."""
-        scalars, zero = (state.q[0], state.q[1], state.q[2], state.qd[0]), jnp.zeros(())
-        return jnp.stack([*(jnp.stack([value, zero]) for value in scalars), _feet(model, state)[0]])
+        """f32[6, 2]: torso_x, torso_height, pitch, speed_x, jump, foot."""
+        feet, zero = _feet(model, state), jnp.zeros(())
+        lowest = jnp.min(jnp.where(_legs(model.task.body) > 0, feet[:, 1], jnp.inf)) - RADIUS
+        scalars = (state.q[0], state.q[1], state.q[2], state.qd[0], lowest)
+        return jnp.stack([*(jnp.stack([value, zero]) for value in scalars), feet[0]])
 
     def speed(self, model: Model, state: Any) -> jax.Array:
         """The fastest centre of mass of torso and segments that exist, m/s."""
@@ -214,7 +220,8 @@ def _geoms(length: jax.Array, half: jax.Array) -> tuple[list[int], jax.Array, ja
     down = jnp.outer(jnp.stack([length / 2.0, length], axis=1).reshape(-1), jnp.array([0.0, 0.0, -1.0]))
     position = jnp.concatenate([torso_at, down])
     size = jnp.concatenate([torso_size.at[0, 1].set(half), jnp.full((len(down), 2), RADIUS).at[::2, 1].set(length / 2.0)])
-    return list(range(terrain.GEOMS, terrain.GEOMS + len(position))), position, size
+    first = terrain.GEOMS + len(position) // 2 + 1
+    return list(range(first, first + len(position))), position, size
 
 
 def _ends(model: Model, state: Any) -> jax.Array:
