@@ -16,7 +16,7 @@ LEGS = 3
 SEGMENTS = 2  # of a leg, at most
 RADIUS = 0.04  # m, of legs and feet
 TORSO = 0.06  # m, radius of the torso
-SUBSTEPS = 4
+SUBSTEPS = 3
 DAMPING = 0.5  # of the joints' servos, of critical
 FLYWHEEL = 0.1  # m^2: rotational inertia per mass that geared rotors add to torso and segments
 AHEAD = (-0.3, 0.3, 0.6)  # m from the torso along x: where the height of the terrain is sensed
@@ -57,7 +57,7 @@ def _ball(name: str, radius: float, at: str) -> str:
 
 
 class Walker(AbstractFamily):
-    """A torso on legs in the plane x-z, x forwards; one control step is 4 timesteps of 0.0125 s.
+    """A torso on legs in the plane x-z, x forwards; one control step is 3 timesteps of 1/60 s.
 
     Legs beyond ``legs`` and the lower segment of a leg of one are cut loose. A single leg stands under the middle, the first
     of more behind, the second in front, the third between. Torso and segments touch the terrain with spheres at their ends and
@@ -131,7 +131,7 @@ class Walker(AbstractFamily):
         return physics.begin(model.system, start.at[1].set(RADIUS - lowest), still)
 
     def move(self, model: Model, state: Any, control: jax.Array) -> Any:
-        """Four timesteps of 0.0125 s."""
+        """Three timesteps of 1/60 s."""
         return terrain.advance(model.system, model.task.world, state, control, SUBSTEPS)
 
     def active(self, model: Model) -> jax.Array:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from envs import physics, walker
-from envs.base import Model
 from envs.spec import encode
 from envs.walker import LEGS, RADIUS, SEGMENTS, Walker
 
@@ -19,15 +18,15 @@ TWO = FLAT | {"legs": 2, "segments_0": 2, "segments_1": 2, "gravity": 9.81, "fri
 
 def drive(family, values, actions, q=None):
     """Model and pipeline states [T] of a task given by its values, from its own start or from q at rest."""
-    task = family.decode(jnp.asarray(encode(family.specs, values)))
-    model = Model(task, family.build(task.world, task.body))
 
-    def run(actions):
+    @jax.jit
+    def run(vector, actions, q):
+        model = family.prepare(vector)
         start = family.begin(model, jax.random.key(0)) if q is None else physics.begin(model.system, q, jnp.zeros(len(q)))
-        move = lambda s, a: family.move(model, s, a)  # noqa: E731
-        return jax.lax.scan(lambda s, a: (move(s, a),) * 2, start, actions)[1]
+        return jax.lax.scan(lambda s, a: (family.move(model, s, a),) * 2, start, actions)[1]
 
-    return model, jax.jit(run)(jnp.asarray(actions, jnp.float32))
+    vector = jnp.asarray(encode(family.specs, values))
+    return family.prepare(vector), run(vector, jnp.asarray(actions, jnp.float32), q)
 
 
 @pytest.mark.parametrize(("legs", "segments"), [(2, 2), (1, 2), (2, 1)])
