@@ -20,7 +20,7 @@ SUBSTEPS = 3
 DAMPING = 0.5  # of the joints' servos, of critical
 FLYWHEEL = 0.1  # m^2: rotational inertia per mass that geared rotors add to torso and segments
 AHEAD = (-0.3, 0.3, 0.6)  # m from the torso along x: where the height of the terrain is sensed
-HIPS = ((-0.9, -0.2), (0.2, 0.9), (-0.2, 0.2))  # bounds of the place of each hip, as a share of half the torso
+HIPS = ((-1.0, -0.4), (0.4, 1.0), (-0.3, 0.3))  # bounds of the place of each hip, as a share of half the torso
 
 
 def _xml() -> str:
@@ -77,7 +77,7 @@ class Walker(AbstractFamily):
     speed_unit = "m/s"
     features = (
         FeatureSpec("torso_x", "m", 1, -0.8, 0.8, 0.06, "how far the middle of the torso is along x"),
-        FeatureSpec("torso_height", "m", 1, 0.1, 0.5, 0.03, "height of the middle of the torso above the ground"),
+        FeatureSpec("torso_height", "m", 1, 0.1, 0.45, 0.03, "height of the middle of the torso above the ground"),
         FeatureSpec("pitch", "rad", 1, -1.2, 1.2, 0.12, "how far the torso's front is turned upwards"),
         FeatureSpec("speed_x", "m/s", 1, -1.0, 1.0, 0.08, "speed of the torso along x"),
         FeatureSpec("jump", "m", 1, 0.05, 0.3, 0.03, "height of the lowest foot above the ground"),
@@ -87,10 +87,10 @@ class Walker(AbstractFamily):
         *terrain.specs(),
         ParamSpec("legs", "body", 1, LEGS, "", "how many legs the walker has", "integer"),
         *(ParamSpec(f"segments_{i}", "body", 1, SEGMENTS, "", f"segments of leg {i}", "integer") for i in range(LEGS)),
-        ParamSpec("leg", "body", 0.28, 0.48, "m", "length of a leg, all its segments"),
+        ParamSpec("leg", "body", 0.25, 0.42, "m", "length of a leg, all its segments"),
         ParamSpec("uneven", "body", -0.06, 0.06, "m", "how much longer the second leg is than the first"),
         *(ParamSpec(f"hip_{i}", "body", *HIPS[i], "", f"hip of leg {i}, 1 at the torso's front") for i in range(LEGS)),
-        ParamSpec("torso", "body", 0.15, 0.3, "m", "half the length of the torso"),
+        ParamSpec("torso", "body", 0.18, 0.32, "m", "half the length of the torso"),
         ParamSpec("mass", "body", 1.5, 4.0, "kg", "mass of the torso", "log"),
         ParamSpec("leg_mass", "body", 3.0, 5.0, "kg/m", "mass of the legs per length", "log"),
         ParamSpec("response", "body", 15.0, 24.0, "rad/s", "natural frequency of a segment on its joint's servo", "log"),
@@ -122,8 +122,8 @@ class Walker(AbstractFamily):
         return terrain.place(system, world)
 
     def begin(self, model: Model, key: jax.Array) -> Any:
-        """The torso level above the origin, joints within 0.1 rad of straight, the lowest foot just on the ground, at rest."""
-        bent = jax.random.uniform(key, (LEGS * SEGMENTS,), minval=-0.1, maxval=0.1)
+        """The torso level above the origin, joints within 0.05 rad of straight, the lowest foot just on the ground, at rest."""
+        bent = jax.random.uniform(key, (LEGS * SEGMENTS,), minval=-0.05, maxval=0.05)
         start = jnp.concatenate([jnp.zeros(3), bent])
         still = jnp.zeros(3 + LEGS * SEGMENTS)
         feet = _feet(model, physics.begin(model.system, start, still))
@@ -164,7 +164,7 @@ class Walker(AbstractFamily):
         legs = int(values["legs"])
         segments = [int(values[f"segments_{i}"]) for i in range(legs)]
         count = {1: "one leg", 2: "two legs", 3: "three legs"}[legs]
-        knees = f"{'and'.join(f' {n} ' for n in segments).strip()} segment{'s' if segments != [1] else ''}"
+        knees = f"{' and '.join(map(str, segments))} segment{'s' if segments != [1] else ''}"
         heavy = f"{values['mass']:.1f} kg and {2 * values['torso']:.2f} m"
         return f"a torso of {heavy} on {count} of {knees}, {terrain.describe(values)}"
 
