@@ -85,7 +85,7 @@ def balls(count, tangent):
 def test_balls_rest_and_roll_on_tangents_as_on_the_terrain():
     """Dropped, they lie within 1.5 cm of the surface; thrown along, they go the same way over ground, step and log."""
     starts = np.array([(0.0, 0.2), (0.6, 0.2), (-0.6, 0.2), (-0.1, 0.05), (0.2, 0.06), (-0.45, 0.15)], np.float32)
-    speeds = np.array([(0, 0), (0, 0), (0, 0), (1.0, 0), (2.0, 0.8), (-0.8, 0)], np.float32)
+    speeds = np.array([(0, 0), (0, 0), (0, 0), (1.0, 0), (2.0, 1.5), (-0.8, 0)], np.float32)
     q, qd = starts.reshape(-1), speeds.reshape(-1)
 
     def way(tangent):
@@ -106,5 +106,5 @@ def test_balls_rest_and_roll_on_tangents_as_on_the_terrain():
     laid, own = way(True), way(False)
     surface = np.asarray(terrain.height(world(), jnp.asarray(laid[-1, :3, 0])))
     np.testing.assert_allclose(laid[-1, :3, 1], surface + BALL, atol=0.015)
-    assert laid[-1, 4, 0] > 0.5 and np.ptp(laid[:, 5, 0]) > 0.1
+    assert laid[-1, 4, 0] > 0.5 and np.ptp(laid[:, 5, 0]) > 0.03
     np.testing.assert_allclose(laid, own, atol=0.02)
