@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from envs import physics, terrain
+from envs import physics, terrain, walking
 from envs.base import AbstractFamily, Model
 from envs.goals import FeatureSpec
 from envs.spec import ParamSpec
@@ -132,7 +132,7 @@ class Crawler(AbstractFamily):
 
     def move(self, model: Model, state: Any, control: jax.Array) -> Any:
         """Four timesteps of 0.0125 s."""
-        return physics.walk(model.system, state, control, SUBSTEPS, _ground(model))
+        return walking.walk(model.system, state, control, SUBSTEPS, _ground(model))
 
     def active(self, model: Model) -> jax.Array:
         """Motors of segments that exist."""
@@ -221,13 +221,13 @@ def _frames(body: dict) -> tuple[jax.Array, jax.Array]:
     return jnp.concatenate([jnp.zeros((1, 3)), place]), jnp.concatenate([jnp.array([[1.0, 0.0, 0.0, 0.0]]), turn])
 
 
-def _ground(model: Model) -> physics.Ground:
+def _ground(model: Model) -> walking.Ground:
     """Balls of the torso and at the ends of the segments that exist, on the task's terrain."""
     world, body = model.task.world, model.task.body
     center = jnp.concatenate([jnp.zeros((1, 3)), _along(_lengths(body))])
     exists = jnp.concatenate([jnp.ones(1), _exists(body)])
     radius = jnp.full(len(exists), RADIUS).at[0].set(body["torso"])
-    return physics.Ground(functools.partial(terrain.near, world), center, radius, exists, world["friction"])
+    return walking.Ground(functools.partial(terrain.nearest, world), center, radius, exists, world["friction"])
 
 
 def _ends(model: Model, state: Any) -> jax.Array:

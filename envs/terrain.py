@@ -3,14 +3,20 @@
 The plane is z = 0 of the world; a slope turns gravity instead of the ground, which is exact and costs nothing. The step is a
 box and the stump a lying log, both endless enough along y. What a task lacks is parked far below. A body's geoms have contype 1
 and conaffinity 0, so that they meet the terrain and nothing else.
+
+Balls of a body can meet the same terrain at a third of the cost: `tangents` gives each a plane of its own, which `advance` lays
+against the nearest surface before every timestep. A ball then has one contact instead of three (Brax averages the impulses of
+several), and MuJoCo models of tasks still have the bodies themselves.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from envs import physics
 from envs.spec import ParamSpec
@@ -18,7 +24,6 @@ from envs.spec import ParamSpec
 PARKED = -50.0  # m: height at which a part waits that does not exist
 ACROSS = 3.0  # m, half the length of step and stump along y
 BURIED = 0.1  # m, how far the step goes on below the ground
-FAR = 1e3  # m, distance of what does not exist
 GEOMS = 3  # of `mjcf`: ground, step, stump
 
 
@@ -55,6 +60,17 @@ def mjcf() -> str:
     )
 
 
+def tangents(balls: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """For balls (body, geom): xml that follows `mjcf` in the worldbody, and xml of the contacts instead of MuJoCo's own."""
+    planes = "".join(
+        f'<geom name="under_{ball}" type="plane" size="5 5 0.1" pos="0 0 {PARKED}" contype="0" conaffinity="0"/>'
+        for _, ball in balls
+    )
+    pairs = "".join(f'<pair geom1="under_{ball}" geom2="{ball}"/>' for _, ball in balls)
+    others = "".join(f'<exclude body1="world" body2="{body}"/>' for body in dict.fromkeys(body for body, _ in balls))
+    return planes, f"<contact>{pairs}{others}</contact>"
+
+
 def place(system: Any, world: dict, first: int = 0) -> Any:
     """System with this task's step, stump, friction, drag and gravity; ``first``: index of the ground among the geoms."""
     (step, half), (stump, radius), zero = _step(world), _stump(world), jnp.zeros(())
@@ -65,8 +81,62 @@ def place(system: Any, world: dict, first: int = 0) -> Any:
     size = jnp.stack([deep, jnp.stack([radius, zero + ACROSS, zero])])
     system = physics.set_geoms(system, [first + 1, first + 2], position, size)
     system = physics.set_contacts(system, world["friction"], zero)
+    system = system.replace(pair_friction=jnp.broadcast_to(world["friction"], (system.npair, 5)))
     system = physics.set_drag(system, world["drag"])
     return physics.set_gravity(system, gravity(world))
+
+
+def advance(system: Any, world: dict, state: Any, control: jax.Array, substeps: int) -> Any:
+    """Pipeline state of a body with chained joints and `tangents` after ``substeps`` timesteps under a constant command."""
+
+    def one(_, now: Any) -> Any:
+        return physics.advance(_lay(system, world, now), now, control, 1, then=physics.joint_velocities)
+
+    return jax.lax.fori_loop(0, substeps, one, state)
+
+
+def _lay(system: Any, world: dict, state: Any) -> Any:
+    """System in which the plane of every ball touches the surface that is nearest to the ball."""
+    planes, balls = np.asarray(system.pair_geom1), np.asarray(system.pair_geom2)
+    row = slice(int(planes[0]), int(planes[-1]) + 1)  # they follow one another: a slice is written faster than single rows
+    links = jnp.asarray(np.asarray(system.geom_bodyid)[balls] - 1)
+    center = jax.vmap(lambda link, at: physics.point(state, link, at))(links, system.geom_pos[balls])
+    gap, normal = nearest(world, center)
+    half = jnp.sqrt(jnp.maximum(1.0 + normal[:, 2], 1e-9) / 2.0)  # cosine of half the angle by which z turns into the normal
+    zero = jnp.zeros_like(half)
+    turn = jnp.stack([half, zero, normal[:, 0] / (2.0 * half), zero], axis=1)
+    position = system.geom_pos.at[row].set(center - gap[:, None] * normal)
+    return system.replace(geom_pos=position, geom_quat=jnp.asarray(system.geom_quat).at[row].set(turn))
+
+
+def nearest(world: dict, points: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Distance f32[N] of points f32[N, 3] from the terrain, negative inside, and the way out f32[N, 3], of length 1."""
+    x, z = points[:, 0], points[:, 2]
+    gap, zero = z, jnp.zeros_like(z)
+    out_x, out_z = zero, zero + 1.0
+    for there, (distance, way_x, way_z) in zip(_there(world), (_from_step(world, x, z), _from_stump(world, x, z)), strict=True):
+        nearer = (there > 0) & (distance < gap)
+        gap, out_x, out_z = (jnp.where(nearer, a, b) for a, b in ((distance, gap), (way_x, out_x), (way_z, out_z)))
+    return gap, jnp.stack([out_x, zero, out_z], axis=1)
+
+
+def _from_step(world: dict, x: jax.Array, z: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Distance from the step, buried part and all, and the way out of it, f32[N] each."""
+    center, half = _step(world)
+    over_x, over_z = jnp.abs(x - center[0]) - half[0], z - 2.0 * half[2]
+    side = jnp.where(x < center[0], -1.0, 1.0)
+    beyond_x, beyond_z = jnp.maximum(over_x, 0.0), jnp.maximum(over_z, 0.0)
+    edge = jnp.sqrt(beyond_x**2 + beyond_z**2 + 1e-12)
+    inside, sideways = (over_x <= 0.0) & (over_z <= 0.0), over_x > over_z
+    way_x = side * jnp.where(inside, sideways, beyond_x / edge)
+    return jnp.where(inside, jnp.maximum(over_x, over_z), edge), way_x, jnp.where(inside, ~sideways, beyond_z / edge)
+
+
+def _from_stump(world: dict, x: jax.Array, z: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The same from the log."""
+    center, radius = _stump(world)
+    far = jnp.sqrt((x - center[0]) ** 2 + (z - center[2]) ** 2 + 1e-12)
+    return far - radius, (x - center[0]) / far, (z - center[2]) / far
 
 
 def gravity(world: dict) -> jax.Array:
@@ -83,27 +153,6 @@ def height(world: dict, x: jax.Array) -> jax.Array:
     inside = radius**2 - (x - stump[0]) ** 2
     log = is_stump * (inside > 0.0) * (stump[2] + jnp.sqrt(jnp.maximum(inside, 1e-9)))
     return jnp.maximum(jnp.maximum(flat, log), 0.0)
-
-
-def near(world: dict, places: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Distance f32[N] of places f32[N, 3] from the nearest surface, below it negative, and its normal f32[N, 3]."""
-    (step, half), (stump, radius), (is_step, is_stump) = _step(world), _stump(world), _there(world)
-    x, z, zero = places[:, 0], places[:, 2], jnp.zeros(len(places))
-    side, up = jnp.abs(x - step[0]) - half[0], z - 2.0 * half[2]
-    corner = jnp.sqrt(jnp.maximum(side, 0.0) ** 2 + jnp.maximum(up, 0.0) ** 2 + 1e-12)
-    outside = (side > 0.0) & (up > 0.0)
-    flat = jnp.where(outside, corner, jnp.maximum(side, up))
-    out = jnp.where(outside, side / corner, side >= up) * jnp.sign(x - step[0])
-    upward = jnp.where(outside, up / corner, side < up)
-    away = jnp.sqrt((x - stump[0]) ** 2 + (z - stump[2]) ** 2 + 1e-12)
-    found = [
-        (z, zero, zero + 1.0),
-        (jnp.where(is_step > 0, flat, FAR), out, upward),
-        (jnp.where(is_stump > 0, away - radius, FAR), (x - stump[0]) / away, (z - stump[2]) / away),
-    ]
-    least = jnp.minimum(jnp.minimum(found[0][0], found[1][0]), found[2][0])
-    along, height = (jnp.select([d[0] <= least for d in found], [d[i] for d in found]) for i in (1, 2))
-    return least, jnp.stack([along, zero, height], axis=1)
 
 
 def shapes(world: dict, length: float = 1.6, breadth: float = 0.3) -> tuple[jax.Array, jax.Array]:

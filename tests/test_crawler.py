@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from envs import crawler, physics, terrain
+from envs import crawler, physics, terrain, walking
 from envs.base import Model
 from envs.crawler import LIMBS, RADIUS, SEGMENTS, SUBSTEPS, Crawler
 from envs.spec import encode
@@ -122,7 +122,7 @@ def tossed(height):
 def test_a_timestep_in_the_air_is_the_pipelines():
     model, state = tossed(height=5.0)
     control = jnp.linspace(-1.0, 1.0, 12)
-    own = jax.jit(lambda s: physics.walk(model.system, s, control, 1, crawler._ground(model)))(state)
+    own = jax.jit(lambda s: walking.walk(model.system, s, control, 1, crawler._ground(model)))(state)
     brax = jax.jit(lambda s: physics.advance(model.system, s, control, 1, then=physics.joint_velocities))(state)
     for part in ("x", "xd", "x_i", "xd_i", "jd"):
         jax.tree.map(functools.partial(np.testing.assert_allclose, atol=2e-4), getattr(own, part), getattr(brax, part))
@@ -138,7 +138,7 @@ def test_sliding_friction_is_coulombs():
     ground = crawler._ground(model)._replace(friction=jnp.asarray(friction))
     ends = np.asarray(crawler._ends(model, state))
     state = state.replace(i_inv=physics.com.inv_inertia(model.system, state.x))
-    change = physics._landing(model.system, state, ground)
+    change = walking._landing(model.system, state, ground)
     impulses = np.asarray(change.vel) * np.asarray(model.system.link.inertia.mass)[:, None]
     meets = 0
     for end, place, velocity, spin, impulse in zip(
@@ -163,7 +163,7 @@ def test_a_ball_under_its_links_mass_centre_stops_dead():
     state = physics.begin(model.system, q, jnp.zeros(18).at[:6].set(jnp.array([0.5, -0.3, -1.0, 2.0, 1.0, 0.0])))
     state = state.replace(i_inv=physics.com.inv_inertia(model.system, state.x))
     ground = crawler._ground(model)._replace(friction=jnp.asarray(100.0))
-    change = physics._landing(model.system, state, ground)
+    change = walking._landing(model.system, state, ground)
     velocity, spin = (np.asarray(x[0]) for x in (state.xd_i.vel + change.vel, state.xd_i.ang + change.ang))
     lifted = 0.02 / float(model.system.opt.timestep) * 0.01
     np.testing.assert_allclose(velocity + np.cross(spin, [0.0, 0.0, -0.095]), [0.0, 0.0, lifted], atol=1e-4)
@@ -285,10 +285,10 @@ def test_distance_from_the_terrain():
         ((-0.45, 0.0, 0.13), 0.15 / root - 0.1, (root, 0, root)),
     ]
     places, gaps, normals = (np.array([case[i] for case in cases], np.float32) for i in range(3))
-    gap, normal = terrain.near(world, jnp.asarray(places))
+    gap, normal = terrain.nearest(world, jnp.asarray(places))
     np.testing.assert_allclose(gap, gaps, atol=1e-4)
     np.testing.assert_allclose(normal, normals, atol=1e-4)
-    bare = terrain.near(world | {"step": jnp.zeros(()), "stump": jnp.zeros(())}, jnp.asarray(places))
+    bare = terrain.nearest(world | {"step": jnp.zeros(()), "stump": jnp.zeros(())}, jnp.asarray(places))
     np.testing.assert_allclose(bare[0], places[:, 2], atol=1e-6)
 
 
@@ -299,7 +299,7 @@ def test_it_starts_on_the_terrain():
         vector = jax.random.uniform(jax.random.key(seed), (len(FAMILY.specs),))
         model = FAMILY.prepare(vector)
         state = FAMILY.begin(model, jax.random.key(seed))
-        gap = np.asarray(terrain.near(model.task.world, crawler._ends(model, state))[0]) - RADIUS
+        gap = np.asarray(terrain.nearest(model.task.world, crawler._ends(model, state))[0]) - RADIUS
         there = np.asarray(FAMILY.active(model)) > 0
         torso = float(state.x.pos[0, 2] - model.task.body["torso"])
         assert gap[there].min() > -2e-3 and min(gap[there].min(), torso) < 0.06

@@ -18,9 +18,10 @@ from envs.pusher import Pusher
 from envs.reacher import LINKS, Reacher
 from envs.spec import encode
 from envs.swimmer import Swimmer
+from envs.walker import Walker
 
 # One with physics is enough while working: each takes a quarter of a minute to compile.
-REST = (Reacher, Juggler, Swimmer, Cartpole, Pusher, Crawler)
+REST = (Reacher, Juggler, Swimmer, Cartpole, Pusher, Walker, Crawler)
 FAMILIES = (Probe, Navigator, *(pytest.param(cls, marks=pytest.mark.slow) for cls in REST))
 traces: dict[str, int] = {}
 

@@ -52,7 +52,7 @@ PARTS = 3  # the layer of interchangeable parts: each is one file, which knows i
 # envs: any module that is not named here is a family: it must define a class whose base is called `...Family`.
 ENVS = {
     **dict.fromkeys(["spec", "drawing"], 0),
-    **dict.fromkeys(["base", "physics", "goals", "interface", "validity"], 1),
+    **dict.fromkeys(["base", "physics", "walking", "terrain", "goals", "interface", "validity"], 1),
     **dict.fromkeys(["holdout", "render", "adapters", "."], 3),
 }
 FAMILY = 2
