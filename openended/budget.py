@@ -27,5 +27,9 @@ class Budget(NamedTuple):
         left = self.steps - steps
         return most if left - most * one >= least else max(1, round(left / one))
 
+    def repair(self, steps: float, one: int, most: int) -> int:
+        """Passes of a repair after ``steps``: as many as any round makes, in the last one what is left, which may be little."""
+        return min(most, max(1, round((self.steps - steps) / one)))
+
 
 UNLIMITED = Budget()

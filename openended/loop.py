@@ -147,6 +147,8 @@ class Round(Trials):
             if retained or attempt == loop.acceptance.repairs:
                 break
             self.journal.events.append((None, "repaired", f"extra replay because {result.reason}"))
+            spent, most = sum(loop.programs.steps.values()), min(self.passes, loop.settings.passes)
+            self.passes = self.budget.repair(spent, loop.pass_steps(), most)
             self._train((0.0, 0.5), np.inf)
         accepted = self._decide() if retained else 0
         if not loop.acceptance.keeps_learner(retained, accepted > 0):

@@ -5,13 +5,14 @@ import concurrent.futures
 import copy
 import functools
 import threading
+import types
 
 import jax
 import numpy as np
 import pytest
 
 from openended import checkpoint, configuration
-from openended.budget import UNLIMITED
+from openended.budget import UNLIMITED, Budget
 from openended.compilations import Compilations
 from openended.ledger import mixture
 from openended.loop import Round
@@ -124,6 +125,20 @@ def test_no_task_of_frontier_or_archive_is_learned_by_heart():
         counts[most] = tries[book.rows(FRONTIER)].sum(), book.rows(FRONTIER).size
     (few, tasks), (many, _) = counts[1], counts[10**6]
     assert tasks > 4 and few <= 1.5 * tasks < many
+
+
+@pytest.mark.parametrize(("steps", "passes"), [(0, 1), (10**9, 2)])
+def test_a_repair_keeps_to_the_budget(monkeypatch, steps, passes):
+    """The last round has already learned what was left; its repair makes a single pass, not as many again."""
+    states, _ = history()
+    work, trained = Round(loop(), states[1], Budget(steps=steps)), []
+    work.passes = 9
+    results = iter([types.SimpleNamespace(passed=passed, reason="") for passed in (False, True)])
+    monkeypatch.setattr(work, "_retain", lambda attempt: next(results))
+    monkeypatch.setattr(work, "_train", lambda *shares: trained.append(work.passes))
+    monkeypatch.setattr(work, "_decide", lambda: 0)
+    work.verify()
+    assert trained == [passes]
 
 
 def test_a_full_frontier_gives_the_least_solved_back_to_the_pool():
