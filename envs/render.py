@@ -104,10 +104,10 @@ def draw(axis: Axes, replay: Replay, episode: Mapping[str, Any], moment: int, bo
         axis.axhline(0.0, color="#BBBBBB", linewidth=0.6, zorder=0)
     _target(axis, replay, box)
     for mark in drawing.marks(replay["fixed"], view):
-        _shape(axis, mark, OBSTACLE, 2)
+        shape(axis, mark, OBSTACLE, 2)
     for mark in drawing.marks(frames[moment], view):
         moved = mark.row in replay["objects"].get(mark.kind, ())
-        _shape(axis, mark, OBJECT if moved else LIMBS[mark.row % 2], 4)
+        shape(axis, mark, OBJECT if moved else LIMBS[mark.row % 2], 4)
     if len(along) == 2:
         way = drawing.project(drawing.world([f["value"] for f in frames[: moment + 1]], along), view)
         axis.plot(way[:, 0], way[:, 1], color=TARGET, linewidth=1.0, alpha=0.7, zorder=5)
@@ -121,7 +121,8 @@ def draw(axis: Axes, replay: Replay, episode: Mapping[str, Any], moment: int, bo
         spine.set_color(_now(episode, frames[moment]) if episode["success"] else "#CCCCCC")
 
 
-def _shape(axis: Axes, mark: drawing.Mark, color: str, order: int) -> None:
+def shape(axis: Axes, mark: drawing.Mark, color: str, order: int) -> None:
+    """Draw one shape; of larger ``order`` over smaller."""
     from matplotlib.patches import Circle, Polygon
 
     if mark.kind == "spheres":

@@ -1,7 +1,7 @@
 """Write docs/configuration.md from configs/: every group, option, key and default, with the comments of the files.
 
-``python -m openended.docs [FILE]``, as `make docs` does. Comments are the documentation: the first lines of a file say what
-the option is, the end of a line says what its key means.
+``python -m openended.docs [FOLDER]``, as `make docs` does, writes docs/families.md as well. Comments are the documentation:
+the first lines of a file say what the option is, the end of a line says what its key means.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import yaml
 
+from openended import task_space
 from openended.configuration import folder
 
 PLACE = "docs/configuration.md"
@@ -55,11 +56,13 @@ class File(NamedTuple):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the reference to the given file, or to docs/configuration.md of the checkout."""
+    """Write both pages into docs/ of the given folder, or of the checkout."""
     given = sys.argv[1:] if arguments is None else arguments
-    path = Path(given[0]) if given else folder().parent / PLACE
-    path.write_text(reference(folder()), encoding="utf-8")
-    print(f"wrote {path}")
+    root = Path(given[0]) if given else folder().parent
+    for place, write in ((PLACE, reference), (task_space.PLACE, task_space.page)):
+        path = root / place
+        path.write_text(write(folder()), encoding="utf-8")
+        print(f"wrote {path}")
     return 0
 
 

@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from openended import configuration, docs
+from openended import configuration, docs, task_space
 
 PAGE = configuration.folder().parent / docs.PLACE
 
@@ -11,6 +11,11 @@ PAGE = configuration.folder().parent / docs.PLACE
 def test_the_committed_page_is_up_to_date():
     fresh = docs.reference(configuration.folder())
     assert PAGE.read_text(encoding="utf-8") == fresh, f"{docs.PLACE} is stale: run make docs"
+
+
+def test_the_page_of_families_is_up_to_date():
+    fresh = task_space.page(configuration.folder())
+    assert (PAGE.parent / "families.md").read_text(encoding="utf-8") == fresh, f"{task_space.PLACE} is stale: run make docs"
 
 
 def keys(config, prefix=""):
@@ -68,7 +73,9 @@ def test_the_default_option_is_marked_and_bars_are_escaped(tmp_path):
     assert "### `learner=two`\n\nMakes `a.C`.\n\nIt has no keys.\n" in page
 
 
-def test_the_command_writes_the_page(tmp_path, capsys):
-    assert docs.main([str(tmp_path / "page.md")]) == 0
-    assert (tmp_path / "page.md").read_text() == docs.reference(configuration.folder())
-    assert "wrote" in capsys.readouterr().out
+def test_the_command_writes_both_pages(tmp_path, capsys):
+    (tmp_path / "docs").mkdir()
+    assert docs.main([str(tmp_path)]) == 0
+    assert (tmp_path / docs.PLACE).read_text() == docs.reference(configuration.folder())
+    assert (tmp_path / task_space.PLACE).read_text() == task_space.page(configuration.folder())
+    assert capsys.readouterr().out.count("wrote") == 2

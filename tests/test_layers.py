@@ -43,7 +43,7 @@ OPENENDED = {
     ),
     **dict.fromkeys(["train", "evaluate", "calibrate", "bench", "doctor", "replay", "exporting", "inspection", "docs"], 6),
     **dict.fromkeys(["ablate", "comparison", "comparing_words", "subprocesses"], 6),
-    **dict.fromkeys(["configuration", "recording", "closing"], 6),
+    **dict.fromkeys(["configuration", "recording", "closing", "task_space"], 6),
     **dict.fromkeys(["cli", "__main__"], 6),
     **dict.fromkeys(["browser"], 7),
 }
@@ -53,7 +53,7 @@ PARTS = 3  # the layer of interchangeable parts: each is one file, which knows i
 ENVS = {
     **dict.fromkeys(["spec", "drawing"], 0),
     **dict.fromkeys(["base", "physics", "walking", "terrain", "goals", "interface", "validity"], 1),
-    **dict.fromkeys(["holdout", "render", "adapters", "."], 3),
+    **dict.fromkeys(["holdout", "render", "portraits", "adapters", "."], 3),
 }
 FAMILY = 2
 
