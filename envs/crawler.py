@@ -63,7 +63,6 @@ class Crawler(AbstractFamily):
 
     name = "crawler"
     view = "3d"
-    unexported = "the wind moves the air against which velocities decay"
     sensors = 14 + 2 * LIMBS * SEGMENTS + LIMBS + len(AHEAD)
     actuators = LIMBS * SEGMENTS
     control_dt = 0.05

@@ -4,9 +4,9 @@ The plane is z = 0 of the world; a slope turns gravity instead of the ground, wh
 box and the stump a lying log, both endless enough along y. What a task lacks is parked far below. A body's geoms have contype 1
 and conaffinity 0, so that they meet the terrain and nothing else.
 
-Balls of a body can meet the same terrain at a third of the cost: `tangents` gives each a plane of its own, which `advance` lays
-against the nearest surface before every timestep. A ball then has one contact instead of three (Brax averages the impulses of
-several), and MuJoCo models of tasks still have the bodies themselves.
+Balls of a body can meet the same terrain with a third of the contacts: `tangents` gives each a plane of its own, which
+`advance` lays against the nearest surface before every timestep. A ball then has one contact instead of three (Brax averages
+the impulses of several), and MuJoCo models of tasks still have the bodies themselves.
 """
 
 from __future__ import annotations

@@ -69,7 +69,6 @@ class Walker(AbstractFamily):
 
     name = "walker"
     view = "side"
-    unexported = "the wind moves the air against which velocities decay"
     sensors = 7 + 2 * LEGS * SEGMENTS + LEGS + len(AHEAD)
     actuators = LEGS * SEGMENTS
     control_dt = 0.05
