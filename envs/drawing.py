@@ -15,6 +15,7 @@ View = Literal["top", "side", "3d"]
 KINDS = ("capsules", "spheres", "boxes")
 WIDTHS = {"capsules": 7, "spheres": 4, "boxes": 10}
 SLANT = np.array([0.30, 0.38])  # how far one metre along y goes to the right and up in an oblique view
+STILL = 1e-4  # m: what moves less is fixed
 FAR = 30.0  # m, where the band of a target is cut off: outside every picture
 _PLANES = {"top": (0, 1), "side": (0, 2)}
 _LENGTHS = ("m", "units")
@@ -63,6 +64,11 @@ def marks(frame: Mapping[str, Sequence[Sequence[float]]], view: str) -> list[Mar
     """What to draw of a frame (or of what never moves), the farthest first."""
     found = [_mark(kind, row, shape, view) for kind in KINDS for row, shape in enumerate(frame.get(kind, ()))]
     return sorted(found, key=lambda mark: mark.depth)
+
+
+def moves(frames: Any, still: float = STILL) -> np.ndarray:
+    """bool[N]: which shapes of one kind move, or break, in frames f[T, N, numbers]."""
+    return ~(np.ptp(frames, axis=0).max(axis=-1, initial=0.0) <= still)
 
 
 def box_corners(box: Sequence[float]) -> np.ndarray:

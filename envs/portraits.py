@@ -58,8 +58,8 @@ def bodies(family: AbstractFamily, count: int, seed: int) -> list[tuple[dict, di
     )
     found = []
     for row in np.flatnonzero(~np.asarray(wrong))[:count]:
-        shapes = {kind: (np.asarray(before[kind][row]), np.asarray(after[kind][row])) for kind in drawing.KINDS}
-        moves = {kind: np.any(np.abs(new - old) > STILL, axis=1) for kind, (old, new) in shapes.items()}
+        shapes = {kind: np.stack([before[kind][row], after[kind][row]]) for kind in drawing.KINDS}
+        moves = {kind: drawing.moves(frames, STILL) for kind, frames in shapes.items()}
         for kind, things in family.object_rows.items():
             moves[kind][list(things)] = True
         fixed, body = ({kind: _only(shapes[kind][0], moves[kind] == is_body) for kind in shapes} for is_body in (False, True))
@@ -86,11 +86,7 @@ def _draw(axis: Axes, family: AbstractFamily, fixed: dict, body: dict) -> None:
         return [mark for mark in drawing.marks(shapes, family.view) if shapes[mark.kind][mark.row, -1] > 0.0]
 
     still, moving = marks(fixed), marks(body)
-    for mark in still:
-        render.shape(axis, mark, render.OBSTACLE, 2)
-    for mark in moving:
-        thing = mark.row in family.object_rows.get(mark.kind, ())
-        render.shape(axis, mark, render.OBJECT if thing else render.LIMBS[mark.row % 2], 4)
+    render.scene(axis, still, moving, family.object_rows)
     start, end = drawing.extent([*moving, *(mark for mark in still if mark.kind == "spheres")])
     middle, side = (start + end) / 2.0, 0.65 * max(0.9, *(end - start))
     axis.set_xlim(middle[0] - side, middle[0] + side)

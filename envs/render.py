@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,11 +103,7 @@ def draw(axis: Axes, replay: Replay, episode: Mapping[str, Any], moment: int, bo
     if view != "top":
         axis.axhline(0.0, color="#BBBBBB", linewidth=0.6, zorder=0)
     _target(axis, replay, box)
-    for mark in drawing.marks(replay["fixed"], view):
-        shape(axis, mark, OBSTACLE, 2)
-    for mark in drawing.marks(frames[moment], view):
-        moved = mark.row in replay["objects"].get(mark.kind, ())
-        shape(axis, mark, OBJECT if moved else LIMBS[mark.row % 2], 4)
+    scene(axis, drawing.marks(replay["fixed"], view), drawing.marks(frames[moment], view), replay["objects"])
     if len(along) == 2:
         way = drawing.project(drawing.world([f["value"] for f in frames[: moment + 1]], along), view)
         axis.plot(way[:, 0], way[:, 1], color=TARGET, linewidth=1.0, alpha=0.7, zorder=5)
@@ -121,8 +117,18 @@ def draw(axis: Axes, replay: Replay, episode: Mapping[str, Any], moment: int, bo
         spine.set_color(_now(episode, frames[moment]) if episode["success"] else "#CCCCCC")
 
 
-def shape(axis: Axes, mark: drawing.Mark, color: str, order: int) -> None:
-    """Draw one shape; of larger ``order`` over smaller."""
+def scene(
+    axis: Axes, fixed: Iterable[drawing.Mark], body: Iterable[drawing.Mark], objects: Mapping[str, Sequence[int]]
+) -> None:
+    """Draw what never moves, and over it the body and the things that it moves: these rows by kind."""
+    for mark in fixed:
+        _shape(axis, mark, OBSTACLE, 2)
+    for mark in body:
+        moved = mark.row in objects.get(mark.kind, ())
+        _shape(axis, mark, OBJECT if moved else LIMBS[mark.row % 2], 4)
+
+
+def _shape(axis: Axes, mark: drawing.Mark, color: str, order: int) -> None:
     from matplotlib.patches import Circle, Polygon
 
     if mark.kind == "spheres":

@@ -37,8 +37,6 @@ from openended.metrics import to_json
 from openended.networks import Policy
 from openended.types import Params
 
-STILL = 1e-4  # m: what moves less than this in a whole lifetime is fixed
-
 
 class Film(NamedTuple):
     """An episode, axis [T + 1] from the start on; a leading [K] axis for a lifetime."""
@@ -159,7 +157,7 @@ def document(family: AbstractFamily, task: Chosen, learner: str, film: Film) -> 
     limit = round(goal["limit_s"] / family.control_dt)
     film = jax.tree.map(np.asarray, film)
     present = {kind: np.flatnonzero(shape[0, 0, :, -1] > 0) for kind, shape in film.shapes.items()}
-    moves = {kind: ~(np.ptp(shape, axis=(0, 1)).max(axis=-1) <= STILL) for kind, shape in film.shapes.items()}
+    moves = {kind: drawing.moves(np.concatenate(shape)) for kind, shape in film.shapes.items()}
     moving = {kind: rows[moves[kind][rows]] for kind, rows in present.items()}
     fixed = {kind: film.shapes[kind][0, 0, rows[~moves[kind][rows]]] for kind, rows in present.items()}
     cut = Cut(goal, family.control_dt, limit, moving)

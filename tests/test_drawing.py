@@ -100,3 +100,11 @@ def test_every_view_can_be_drawn(view, along, tmp_path):
     assert len(pictures) == 3 - 1 + render.PAUSE and np.abs(pictures[0].astype(int) - pictures[2]).mean() > 1
     render.save_contact_sheet(shown, tmp_path / "sheet.png")
     assert (tmp_path / "sheet.png").stat().st_size > 10_000
+
+
+def test_what_moves():
+    first = np.zeros((4, 3))
+    last = first + np.array([[0.0], [2e-5], [0.2], [np.nan]])
+    assert drawing.moves([first, last]).tolist() == [False, False, True, True]
+    assert drawing.moves([first, last], 1e-5).tolist() == [False, True, True, True]
+    assert drawing.moves(np.zeros((5, 0, 7))).tolist() == []

@@ -254,7 +254,7 @@ def _drawn(family: Any, goal: dict[str, Any], first: Any, last: Any) -> str:
     for kind in drawing.KINDS:
         shape, after = np.asarray(first[kind], float), np.asarray(last[kind], float)
         there = (shape[:, -1] > 0) & np.all(np.isfinite(shape), axis=1)
-        moves = ~(np.abs(after - shape).max(axis=1, initial=0.0) <= 1e-4)
+        moves = drawing.moves(np.stack([shape, after]))
         fixed[kind], body[kind] = shape[there & ~moves].tolist(), shape[there & moves].tolist()
         rows = np.flatnonzero(there & moves)
         objects[kind] = np.flatnonzero(np.isin(rows, family.object_rows.get(kind, ()))).tolist()
