@@ -50,7 +50,8 @@ def _turned_by(inverse: jax.Array, torque: jax.Array) -> jax.Array:
 def _hinges(system: System, state: Any, torque: jax.Array) -> Motion:
     """Force and torque f32[L, 3] on the mass centres of all links by the joints; torque: f32[L - 1] of their motors."""
     parents, turn = np.asarray(system.link_parents)[1:], jax.vmap(rotate)
-    link, j, jd, a_p, a_c, x_i = (part.take(1 + np.arange(len(parents))) for part in (system.link, *_joint_parts(state)))
+    parts = (system.link, state.j, state.jd, state.a_p, state.a_c, state.x_i)
+    link, j, jd, a_p, a_c, x_i = (part.take(1 + np.arange(len(parents))) for part in parts)
     axis, stiffness = system.dof.motion.ang[6:], link.constraint_stiffness[:, None]
     pull = -stiffness * j.pos - link.constraint_vel_damping[:, None] * jd.vel
     twist = torque[:, None] * axis - stiffness * jnp.cross(axis, turn(axis, j.rot))
@@ -62,10 +63,6 @@ def _hinges(system: System, state: Any, torque: jax.Array) -> Motion:
     belongs = jnp.asarray(np.arange(1 + len(parents))[:, None] == parents[None], jnp.float32)
     force = jnp.pad(on_child, ((1, 0), (0, 0))) - jnp.dot(belongs, on_parent, precision="highest")
     return Motion(vel=force[:, :3], ang=force[:, 3:])
-
-
-def _joint_parts(state: Any) -> tuple[Any, ...]:
-    return state.j, state.jd, state.a_p, state.a_c, state.x_i
 
 
 def _moved(system: System, state: Any, x_i: Transform, xd_i: Motion) -> Any:

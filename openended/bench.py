@@ -90,7 +90,6 @@ def measure(config: DictConfig, quick: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="openended-bench-") as folder, Rounds(config, loop, Path(folder)) as rounds:
         _tell("compiling")
         loop.compile(rounds.state)
-        loop.programs.wait()
         for _ in range(WARM_UP - 1):
             rounds.next()
         parts = _parts(loop, rounds.state, quick)
