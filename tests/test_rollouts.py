@@ -41,5 +41,6 @@ def test_a_wiped_lifetime_differs_from_the_second_episode_on():
     family, whole = lived()
     _, wiped = lived(wipe=True)
     steps = family.episode_steps
-    np.testing.assert_array_equal(whole.action[:steps], wiped.action[:steps])
-    assert np.any(whole.action[steps:] != wiped.action[steps:])
+    # Two programs, which may round differently.
+    np.testing.assert_allclose(whole.action[:steps], wiped.action[:steps], rtol=1e-6, atol=1e-6)
+    assert np.abs(whole.action[steps:] - wiped.action[steps:]).max() > 1e-5
