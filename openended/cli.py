@@ -72,9 +72,7 @@ def parser() -> argparse.ArgumentParser:
     _add_task(commands)
     _add_replay(commands)
     _add_browse(commands)
-    family = _work(commands, "family", "openended.inspection:family", "the families, or every number of one family's tasks")
-    family.add_argument("name", nargs="?", metavar="NAME", help="a family; without it, their names")
-    _add_json(family)
+    _add_family(commands)
     _add_ablate(commands)
     _add_bench(commands)
     _add_json(_work(commands, "doctor", "openended.doctor:run", "whether this machine and installation are fit for a run"))
@@ -140,6 +138,18 @@ def _add_archive(commands: Any) -> None:
     tasks.add_argument("--limit", type=_count, metavar="N", help="at most the N oldest of them")
     export.add_argument("--format", choices=("json", "csv"), default="json", help="default: %(default)s")
     _add_out(export)
+
+
+def _add_family(commands: Any) -> None:
+    text = "the families, every number of one family's tasks, or what becomes of tasks drawn from it"
+    family = _work(commands, "family", "openended.inspection:family", text)
+    family.add_argument("name", nargs="?", metavar="NAME", help="a family; without it, their names")
+    family.add_argument(
+        "--sample", type=_count, metavar="N", help="draw N candidates: shares of valid, trivial, witnessed ones"
+    )
+    family.add_argument("--draw", choices=("uniform", "chain"), default="uniform", help="of --sample (default: %(default)s)")
+    family.add_argument("--seed", type=_seed, default=0, metavar="N", help="of --sample (default: %(default)s)")
+    _add_json(family)
 
 
 def _add_task(commands: Any) -> None:

@@ -6,10 +6,14 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
+from envs.base import AbstractFamily
 from envs.spec import sentence, table
+from envs.validity import Search
 from openended.archive import Archive, EvaluationRow, ParentRow, TaskDetail
 from openended.exporting import emit, parameters, stored_family
-from openended.locate import find_run, find_task, listed
+from openended.locate import UsageError, find_run, find_task, listed
 
 _BRIEF = ("id", "family", "status", "kind", "round", "learner_version", "cost_bits", "description")
 
@@ -61,19 +65,33 @@ def show(options: argparse.Namespace) -> int:
 
 
 def family(options: argparse.Namespace) -> int:
-    """`openended family [NAME]`."""
+    """`openended family [NAME [--sample N]]`."""
     from openended import configuration
 
     names = sorted(path.stem for path in (configuration.folder() / "family").glob("*.yaml"))
     if options.name is None:
+        if options.sample:
+            raise UsageError("--sample needs the name of a family")
         emit(names, options.json, names)
         return 0
     if options.name not in names:
         raise configuration.ConfigurationError(f"family is '{options.name}'; allowed: {', '.join(names)}")
     config = configuration.read([f"family=[{options.name}]"])
-    rows: list[dict[str, Any]] = table(configuration.instantiate(config.families[options.name]).specs)
+    made = configuration.instantiate(config.families[options.name])
+    if options.sample:
+        return _sample(options, made, configuration.instantiate(config.search))
+    rows: list[dict[str, Any]] = table(made.specs)
     text = [f"{r['name']:<22} {r['part']:<10} {r['low']:>8.4g} {r['high']:>8.4g} {r['unit']:<14} {r['meaning']}" for r in rows]
     emit(rows, options.json, text)
+    return 0
+
+
+def _sample(options: argparse.Namespace, made: AbstractFamily, search: Search) -> int:
+    from openended import sampling
+
+    vectors = sampling.draw(options.draw, made.specs, options.sample, np.random.default_rng(options.seed))
+    facts = sampling.report(made, search, options.draw, options.seed, sampling.sample(made, search, vectors, options.seed))
+    emit(facts, options.json, sampling.lines(facts))
     return 0
 
 

@@ -43,7 +43,7 @@ OPENENDED = {
     ),
     **dict.fromkeys(["train", "evaluate", "calibrate", "bench", "doctor", "replay", "exporting", "inspection", "docs"], 6),
     **dict.fromkeys(["ablate", "comparison", "comparing_words", "subprocesses"], 6),
-    **dict.fromkeys(["configuration", "recording", "closing", "task_space"], 6),
+    **dict.fromkeys(["configuration", "recording", "closing", "task_space", "sampling"], 6),
     **dict.fromkeys(["cli", "__main__"], 6),
     **dict.fromkeys(["browser"], 7),
 }
