@@ -216,17 +216,21 @@ class _Body:
             )
 
     def _site(self, world: ET.Element) -> None:
-        goal, feature = self.task.goal, self.family.features[int(self.task.goal.feature)]
+        for part in range(int(self.task.goal.used)):
+            self._target(world, part)
+
+    def _target(self, world: ET.Element, part: int) -> None:
+        goal, feature = self.task.goal, self.family.features[int(self.task.goal.feature[part])]
         along = axes(feature.name, feature.unit, feature.size, self.family.view)
         if not along:
             return
         # A ball at a place; a thin slab across the plane of motion where only one coordinate is asked for.
-        tolerance, flat = float(goal.tolerance), {"top": "z", "side": "y"}.get(self.family.view, "")
-        at = {axis: float(x) for axis, x in zip(along, goal.target, strict=False)}
+        tolerance, flat = float(goal.tolerance[part]), {"top": "z", "side": "y"}.get(self.family.view, "")
+        at = {axis: float(x) for axis, x in zip(along, goal.target[part], strict=False)}
         spot = [at.get(axis, 0.0) for axis in "xyz"]
         size = [tolerance if axis in at or len(along) == 2 else 0.005 if axis == flat else 2.0 for axis in "xyz"]
-        kind = "sphere" if len(along) == 2 else "box"
-        ET.SubElement(world, "site", name="target", type=kind, pos=_text(spot), size=_text(size), rgba="0.84 0.37 0 0.3")
+        kind, name = "sphere" if len(along) == 2 else "box", "target" if part == 0 else f"target_{part + 1}"
+        ET.SubElement(world, "site", name=name, type=kind, pos=_text(spot), size=_text(size), rgba="0.84 0.37 0 0.3")
 
     def _coordinates(self) -> np.ndarray:
         """Which positions of q belong to joints that are present."""
@@ -237,15 +241,17 @@ class _Body:
 
     def _lost(self) -> str:
         goal, hidden = self.task.goal, self.task.interface
-        feature = self.family.features[int(goal.feature)]
-        target = ", ".join(f"{float(x):.3g}" for x in goal.target[: feature.size])
-        words = (
-            f"{feature.name} within {float(goal.tolerance):.3g} of ({target}) {feature.unit} for {int(goal.hold)} control "
-            f"steps before step {int(goal.limit)}"
-        )
+        between = ", then " if goal.ordered else " and "
+        conditions = between.join(self._condition(part) for part in range(int(goal.used)))
+        words = f"{conditions} for {int(goal.hold)} control steps{' each' * bool(goal.ordered)} before step {int(goal.limit)}"
         dt, noise, delay = self.family.control_dt, float(hidden.noise), int(hidden.delay)
         unexported = f" Nor this: {self.family.unexported}." if self.family.unexported else ""
         return _LOST.format(delay=delay, dt=dt, noise=noise, goal=words, drag=self.drag, unexported=unexported)
+
+    def _condition(self, part: int) -> str:
+        goal, feature = self.task.goal, self.family.features[int(self.task.goal.feature[part])]
+        target = ", ".join(f"{float(x):.3g}" for x in goal.target[part, : feature.size])
+        return f"{feature.name} within {float(goal.tolerance[part]):.3g} of ({target}) {feature.unit}"
 
     def _name(self, address: int, otherwise: str) -> str:
         names: bytes = self.system.names

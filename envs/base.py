@@ -37,12 +37,13 @@ class Layout(NamedTuple):
 
     sensors: int
     actions: int
-    features: int  # one-hot width of the goal's feature
+    features: int  # one-hot width of a feature of the goal
+    parts: int = 1  # conditions of a goal
 
     @property
     def observation(self) -> int:
         """Numbers that a learner observes: sensors, which motors exist, what is known of the goal, the family's signature."""
-        return self.sensors + self.actions + goals.SEEN + self.features + CODE
+        return self.sensors + self.actions + goals.seen(self.features, self.parts) + CODE
 
 
 class Task(NamedTuple):
@@ -73,7 +74,7 @@ class State(NamedTuple):
 
 
 class TimeStep(NamedTuple):
-    """What one control step gives. ``value`` is the goal's feature; it is for search and pictures, not for learners."""
+    """What one control step gives. ``value``: the goal's features; it is for search and pictures, not for learners."""
 
     observation: jax.Array  # f32[layout.observation]
     reward: jax.Array  # f32[]
@@ -82,7 +83,7 @@ class TimeStep(NamedTuple):
     truncated: jax.Array  # bool[] the time limit is reached
     running: jax.Array  # bool[] the step was within the limit
     broken: jax.Array  # bool[]
-    value: jax.Array  # f32[2]
+    value: jax.Array  # f32[P, 2]
 
 
 class AbstractFamily(abc.ABC):
@@ -101,18 +102,25 @@ class AbstractFamily(abc.ABC):
     object_rows: ClassVar[Mapping[str, tuple[int, ...]]] = {}
     unexported: ClassVar[str] = ""  # what of its physics an MJCF file cannot say, in words
 
-    def __init__(self, bounds: InterfaceBounds | None = None, episode_steps: int = 40, hidden_goals: bool = True):
+    def __init__(
+        self,
+        bounds: InterfaceBounds | None = None,
+        episode_steps: int = 40,
+        hidden_goals: bool = True,
+        combined_goals: bool = False,
+    ):
         if episode_steps < 2:
             raise ValueError(f"family.{self.name}.episode_steps is {episode_steps}; allowed: at least 2")
         self.bounds = InterfaceBounds() if bounds is None else bounds
         self.episode_steps = episode_steps
         self.code = signature(self.name)
-        self.layout = Layout(self.sensors, self.actuators, len(self.features))  # its own, until it is `padded`
+        self.parts = goals.conditions(combined_goals)
+        self.layout = Layout(self.sensors, self.actuators, len(self.features), self.parts)  # its own, until it is `padded`
         seconds = episode_steps * self.control_dt
         self.specs: tuple[ParamSpec, ...] = (
             *self.own_specs,
             *self.bounds.specs(self.actuators),
-            *goals.specs(self.features, seconds, hidden_goals),
+            *goals.specs(self.features, seconds, hidden_goals, combined_goals),
         )
 
     # What a family's author writes.
@@ -219,12 +227,11 @@ class AbstractFamily(abc.ABC):
         return self.measure(model, physics)[model.task.goal.feature]
 
     def _timestep(self, model: Model, state: State, reward: jax.Array, terminated: jax.Array) -> TimeStep:
-        goal = model.task.goal
-        value = self._value(model, state.physics)
+        goal, value = model.task.goal, self._value(model, state.physics)
         sensors = self.sense(model, state.physics)
         sensors = interface.blur(model.task.interface, sensors, jax.random.fold_in(state.key, state.time))
         sensors = jnp.pad(sensors, (0, self.layout.sensors - self.sensors))
-        seen = goals.observe(goal, value, self.layout.features)
+        seen = goals.observe(goal, state.progress, value, self.layout.features, self.layout.parts)
         parts = [jnp.clip(sensors, -5.0, 5.0), self.action_mask(model), jnp.clip(seen, -5.0, 5.0), jnp.asarray(self.code)]
         observation = jnp.concatenate(parts)
         return TimeStep(

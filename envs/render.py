@@ -140,11 +140,12 @@ def _shape(axis: Axes, mark: drawing.Mark, color: str, order: int) -> None:
 
 def bounds(replay: Replay) -> tuple[float, float, float, float]:
     """(left, bottom, right, top) around all that a replay draws, with a margin; never thinner than half its longer side."""
-    view, goal = replay["view"], replay["goal"]
+    view = replay["view"]
     frames = [frame for episode in replay["episodes"] for frame in episode["frames"]]
     start, end = drawing.extent(mark for frame in (replay["fixed"], *frames) for mark in drawing.marks(frame, view))
-    aim = drawing.target(goal, replay["target_axes"], view)
-    if aim is not None:
+    for aim in (drawing.target(condition, along, view) for condition, along in _targets(replay)):
+        if aim is None:
+            continue
         near = np.abs(aim[0]) < drawing.FAR / 2  # the ends of a band are no part of the picture
         start = np.minimum(start, np.where(near, aim[0], np.inf).min(axis=0))
         end = np.maximum(end, np.where(near, aim[0], -np.inf).max(axis=0))
@@ -153,22 +154,36 @@ def bounds(replay: Replay) -> tuple[float, float, float, float]:
     return (*(middle - side / 2), *(middle + side / 2))  # type: ignore[return-value]
 
 
+def _targets(replay: Replay) -> list[tuple[Mapping[str, Any], str]]:
+    """The conditions of the goal, each with the axes along which its target lies."""
+    goal = replay["goal"]
+    second = [(goal["second"], replay["second_axes"])] if "second" in goal else []
+    return [(goal, replay["target_axes"]), *second]
+
+
 def _target(axis: Axes, replay: Replay, box: tuple[float, ...]) -> None:
+    unseen = []
+    for number, (condition, along) in enumerate(_targets(replay)):
+        aim = drawing.target(condition, along, replay["view"])
+        if aim is None:
+            unseen.append(f"{condition['feature']} to {', '.join(f'{x:.2f}' for x in condition['target'])} {condition['unit']}")
+        else:
+            _aim(axis, *aim, strong=1.0 - 0.4 * number)
+    if unseen:
+        axis.text(box[0], box[3], f" {'; '.join(unseen)}", fontsize=6, color=TARGET, va="top", zorder=7)
+
+
+def _aim(axis: Axes, outline: np.ndarray, middle: np.ndarray, strong: float) -> None:
+    """One target; the second of a goal is fainter."""
     from matplotlib.patches import Polygon
 
-    goal = replay["goal"]
-    aim = drawing.target(goal, replay["target_axes"], replay["view"])
-    if aim is None:
-        text = f"{goal['feature']} to {', '.join(f'{x:.2f}' for x in goal['target'])} {goal['unit']}"
-        axis.text(box[0], box[3], f" {text}", fontsize=6, color=TARGET, va="top", zorder=7)
-        return
-    outline, middle = aim
-    axis.add_patch(Polygon(outline, facecolor=TARGET, alpha=0.18, linewidth=0, zorder=1))
+    axis.add_patch(Polygon(outline, facecolor=TARGET, alpha=0.18 * strong, linewidth=0, zorder=1))
+    look: dict[str, Any] = {"linewidth": 0.9, "linestyle": "--", "alpha": strong, "zorder": 3}
     if len(middle) == 1:
-        axis.add_patch(Polygon(outline, fill=False, edgecolor=TARGET, linewidth=0.9, linestyle="--", zorder=3))
-        axis.plot(*middle[0], "+", color=TARGET, markersize=6, zorder=3)
+        axis.add_patch(Polygon(outline, fill=False, edgecolor=TARGET, **look))
+        axis.plot(*middle[0], "+", color=TARGET, markersize=6, alpha=strong, zorder=3)
     else:
-        axis.plot(middle[:, 0], middle[:, 1], color=TARGET, linewidth=0.9, linestyle="--", zorder=3)
+        axis.plot(middle[:, 0], middle[:, 1], color=TARGET, **look)
 
 
 def _moments(episode: Mapping[str, Any]) -> list[int]:

@@ -38,7 +38,7 @@ class Grounding(NamedTuple):
 class Episodes(NamedTuple):
     """What a player tells of its episodes."""
 
-    value: jax.Array  # f32[N, T, 2] the goal's feature
+    value: jax.Array  # f32[N, T, P, 2] the goal's features
     success: jax.Array  # bool[N]
     broken: jax.Array  # bool[N]
 
@@ -48,7 +48,7 @@ class Found(NamedTuple):
 
     cost: jax.Array  # f32[N]
     actions: jax.Array  # f32[N, T, actuators]
-    center: jax.Array  # f32[N, 2] where the feature was held
+    center: jax.Array  # f32[N, P, 2] where the goal's features were held
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +102,7 @@ def ground(
     family: AbstractFamily, search: Search, run: Callable[..., Episodes], vectors: jax.Array, keys: jax.Array
 ) -> Grounding:
     """Search, move the target, judge. vectors: f32[N, D]; keys: [N]; run: the compiled player of ``N * population`` rows."""
-    goal, shape = _goals(family, vectors), (family.episode_steps, family.actuators)
+    goal, shape = _goals(family, vectors), (family.episode_steps, family.actuators, family.parts)
     (reset, searching, chance), state, found = _start(search, shape, keys)
     for generation in range(search.generations):
         members, actions, state = _ask(search, shape, state, searching, generation)
@@ -137,19 +137,20 @@ def _strategy(population: int, actuators: int) -> tuple[SNES, Any]:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _start(search: Search, shape: tuple[int, int], keys: jax.Array) -> tuple[jax.Array, Any, Found]:
+def _start(search: Search, shape: tuple[int, int, int], keys: jax.Array) -> tuple[jax.Array, Any, Found]:
     """Keys [3, N] for reset, search and chance; the strategy of each candidate; and nothing found."""
     strategy, settings = _strategy(search.population, shape[1])
     count = keys.shape[0]
     parts = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(keys)
     state = strategy.init(jax.random.key(0), jnp.zeros((KNOTS, shape[1])), settings)
     state = jax.tree.map(lambda x: jnp.broadcast_to(jax.lax.convert_element_type(x, x.dtype), (count, *x.shape)), state)
-    actions = jnp.zeros((count, *shape))
-    return parts, state, Found(jnp.full(count, jnp.float32(jnp.inf)), actions, jnp.zeros((count, 2)))
+    steps, actuators, conditions = shape
+    actions, center = jnp.zeros((count, steps, actuators)), jnp.zeros((count, conditions, 2))
+    return parts, state, Found(jnp.full(count, jnp.float32(jnp.inf)), actions, center)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _ask(search: Search, shape: tuple[int, int], state: Any, keys: jax.Array, generation: int):
+def _ask(search: Search, shape: tuple[int, int, int], state: Any, keys: jax.Array, generation: int):
     """Members f32[N, P, KNOTS, A], their actions f32[N, P, T, A], and the state."""
     strategy, settings = _strategy(search.population, shape[1])
     keys = jax.vmap(lambda key: jax.random.fold_in(key, generation))(keys)
@@ -200,23 +201,40 @@ def _judge(search: Search, goal: goals.Goal, found: Found, episodes: Episodes):
 
 
 def _unsteadiness(goal: goals.Goal, value: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Cost f32[] and centre f32[2] of the best window of ``hold`` steps before the limit; value: f32[T, 2].
+    """Cost f32[] and centres f32[P, 2] of the best window of ``hold`` steps before the limit; value: f32[T, P, 2].
 
     cost = distance of the centre from the proposed target + 100 [the window leaves 0.9 tolerances of its centre], m or rad.
+    Of two conditions it is the sum, over one window for both or over two of which the second begins after the first.
     """
-    steps = value.shape[0]
-    time = jnp.arange(steps)
+    windows = functools.partial(_windows, goal)
+    cost, center = jax.vmap(windows, in_axes=(0, 0, 1))(goal.target, goal.tolerance, value)
+    if len(cost) == 1:
+        pick = jnp.argmin(cost[0])
+        return cost[0, pick], center[:, pick]
+    second = jnp.where(goal.used > 1, cost[1], 0.0)
+    pairs = jnp.where(_together(goal, len(value)), cost[0][:, None] + second[None, :], 0.5 * BROKEN)
+    picks = jnp.stack(jnp.unravel_index(jnp.argmin(pairs), pairs.shape))
+    return jnp.min(pairs), center[jnp.arange(2), picks]
+
+
+def _windows(goal: goals.Goal, target: jax.Array, tolerance: jax.Array, value: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Cost f32[T] and centre f32[T, 2] of the windows that end at each step, for one condition; value: f32[T, 2]."""
+    time = jnp.arange(value.shape[0])
     inside = (time[None, :] <= time[:, None]) & (time[None, :] > time[:, None] - goal.hold)  # window that ends at t
     center = (inside.astype(jnp.float32) @ value) / goal.hold
     spread = jnp.linalg.norm(value[None, :, :] - center[:, None, :], axis=-1)
     widest = jnp.max(jnp.where(inside, spread, 0.0), axis=1)
     whole = (time + 1 >= goal.hold) & (time + 1 <= goal.limit)
-    miss = jnp.linalg.norm(center - goal.target, axis=-1)
-    cost = jnp.where(whole, miss, 50.0) + 100.0 * ((widest > 0.9 * goal.tolerance) | ~whole)
+    miss = jnp.linalg.norm(center - target, axis=-1)
+    cost = jnp.where(whole, miss, 50.0) + 100.0 * ((widest > 0.9 * tolerance) | ~whole)
     # A small slope towards steadiness guides the search while nothing is held.
-    cost = cost + 0.1 * jnp.minimum(widest / goal.tolerance, 10.0)
-    pick = jnp.argmin(cost)
-    return cost[pick], center[pick]
+    return cost + 0.1 * jnp.minimum(widest / tolerance, 10.0), center
+
+
+def _together(goal: goals.Goal, steps: int) -> jax.Array:
+    """bool[T, T]: whether windows that end at these steps, of the first and second condition, belong together."""
+    first, second = jnp.arange(steps)[:, None], jnp.arange(steps)[None, :]
+    return jnp.where(goal.ordered, first + goal.hold <= second, first == second)
 
 
 def _interpolate(knots: jax.Array, steps: int) -> jax.Array:
@@ -227,9 +245,12 @@ def _interpolate(knots: jax.Array, steps: int) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _aim(family: AbstractFamily, vectors: jax.Array, target: jax.Array) -> tuple[jax.Array, goals.Goal]:
-    """The vectors with their goals moved to ``target`` f32[N, 2], clipped to the feature's bounds; and these goals."""
-    feature = _goals(family, vectors).feature
-    units = jax.vmap(lambda index, aim: goals.target_units(family.features, index, aim))(feature, target)
-    names = [spec.name for spec in family.specs]
-    aimed = vectors.at[:, jnp.array([names.index("target_a"), names.index("target_b")])].set(units)
+    """The vectors with their goals moved to ``target`` f32[N, P, 2], clipped to the features' bounds; and these goals."""
+    goal, names = _goals(family, vectors), [spec.name for spec in family.specs]
+    units = jax.vmap(lambda index, aim: goals.target_units(family.features, index, aim))(goal.feature, target)
+    aimed = vectors
+    for part, columns in enumerate(goals.TARGETS[: family.parts]):
+        place = jnp.array([names.index(name) for name in columns])
+        counts = (part < goal.used)[:, None]
+        aimed = aimed.at[:, place].set(jnp.where(counts, units[:, part], vectors[:, place]))
     return aimed, _goals(family, aimed)

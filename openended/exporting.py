@@ -34,7 +34,8 @@ from openended.metrics import to_json
 
 FORMAT, VERSION = "openended-task", 1
 _COLUMNS = ("id", "family", "status", "kind", "round", "learner_version", "cost_bits", "description")
-_GOAL_COLUMNS = ("feature", "unit", "target_a", "target_b", "tolerance", "hold_s", "limit_s", "visible")
+_GOAL_COLUMNS = ("feature", "unit", "target_a", "target_b", "tolerance", "hold_s", "limit_s", "visible", "combination")
+_SECOND_COLUMNS = ("feature", "unit", "target_a", "target_b", "tolerance")  # named with _2
 _SCRIPT = '''"""A task of openended as a brax environment: {id}
 
 {description}.
@@ -176,14 +177,20 @@ def tasks_csv(tasks: list[TaskRow]) -> str:
     """One row per task: its columns, its goal in units, and its vector as a JSON list."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow([*_COLUMNS, *_GOAL_COLUMNS, "vector"])
+    table.writerow([*_COLUMNS, *_GOAL_COLUMNS, *(f"{name}_2" for name in _SECOND_COLUMNS), "vector"])
     for task in tasks:
-        target = [*task.goal.get("target", []), None, None]
-        goal = {**task.goal, "target_a": target[0], "target_b": target[1]}
-        cells = [getattr(task, name) for name in _COLUMNS] + [goal.get(name) for name in _GOAL_COLUMNS]
+        first, second = _flat(task.goal), _flat(task.goal.get("second", {}))
+        cells = [getattr(task, name) for name in _COLUMNS]
+        cells += [first.get(name) for name in _GOAL_COLUMNS] + [second.get(name) for name in _SECOND_COLUMNS]
         short = [f"{cell:.8g}" if isinstance(cell, float) else cell for cell in cells]
         table.writerow([*short, json.dumps(list(task.vector))])
     return text.getvalue()
+
+
+def _flat(condition: Mapping[str, Any]) -> dict[str, Any]:
+    """A condition with its target as two numbers, None for what it lacks."""
+    target = [*condition.get("target", []), None, None]
+    return {**condition, "target_a": target[0], "target_b": target[1]}
 
 
 def emit(value: Any, as_json: bool, lines: list[str], out: str | None = None) -> None:

@@ -14,6 +14,7 @@ from envs.validity import Search
 from openended.archive import Archive, EvaluationRow, ParentRow, TaskDetail
 from openended.exporting import emit, parameters, stored_family
 from openended.locate import UsageError, find_run, find_task, listed
+from openended.wording import conditions
 
 _BRIEF = ("id", "family", "status", "kind", "round", "learner_version", "cost_bits", "description")
 
@@ -97,12 +98,9 @@ def _sample(options: argparse.Namespace, made: AbstractFamily, search: Search) -
 
 def goal_in_words(goal: dict[str, Any]) -> str:
     """A goal with its units; see `recording.goal`."""
-    target = ", ".join(f"{x:.3g}" for x in goal["target"])
     seen = "the learner sees the error" if goal["visible"] else "to be found from reward alone"
-    return (
-        f"{goal['feature']} at ({target}) {goal['unit']} within {goal['tolerance']:.3g} {goal['unit']}, held for "
-        f"{goal['hold_s']:.2f} s, before {goal['limit_s']:.2f} s; {seen}"
-    )
+    each = " each" if goal.get("combination") == "then" else ""
+    return f"{conditions(goal)}, held for {goal['hold_s']:.2f} s{each}, before {goal['limit_s']:.2f} s; {seen}"
 
 
 def _state(row: dict[str, Any]) -> str:

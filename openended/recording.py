@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.base import AbstractFamily
+from envs.goals import Goal
 from envs.spec import decode
-from openended import checkpoint, statistics, trees
+from openended import checkpoint, statistics, trees, wording
 from openended.archive import Archive, EvaluationRow, EventRow, ParentRow, RoundRecord, TaskRow
 from openended.archive_reading import Reading
 from openended.checkpoint import CheckpointError
@@ -84,17 +85,31 @@ def record(families: dict[str, AbstractFamily], journal: Journal) -> RoundRecord
 
 
 def goal(family: AbstractFamily, vector: np.ndarray) -> dict[str, Any]:
-    """The goal in physical units."""
+    """The goal in physical units.
+
+    {feature, unit, target, tolerance, hold_s, limit_s, visible}; one of two conditions also has {combination: "and" or "then",
+    second: {feature, unit, target, tolerance}}.
+    """
     decoded = family.decode(jnp.asarray(vector, jnp.float32)).goal
-    feature = family.features[int(decoded.feature)]
-    return {
-        "feature": feature.name,
-        "unit": feature.unit,
-        "target": [float(x) for x in decoded.target[: feature.size]],
-        "tolerance": float(decoded.tolerance),
+    first, *others = (_condition(family, decoded, part) for part in range(int(decoded.used)))
+    whole = {
+        **first,
         "hold_s": int(decoded.hold) * family.control_dt,
         "limit_s": int(decoded.limit) * family.control_dt,
         "visible": bool(decoded.visible > 0.5),
+    }
+    for other in others:
+        whole |= {"combination": "then" if decoded.ordered else "and", "second": other}
+    return whole
+
+
+def _condition(family: AbstractFamily, goal: Goal, part: int) -> dict[str, Any]:
+    feature = family.features[int(goal.feature[part])]
+    return {
+        "feature": feature.name,
+        "unit": feature.unit,
+        "target": [float(x) for x in goal.target[part, : feature.size]],
+        "tolerance": float(goal.tolerance[part]),
     }
 
 
@@ -102,13 +117,13 @@ def describe(family: AbstractFamily, vector: np.ndarray) -> str:
     """A task in one plain sentence."""
     values = {name: float(value) for name, value in decode(family.specs, np.asarray(vector, np.float32)).items()}
     aim = goal(family, vector)
-    target = ", ".join(f"{x:.2f}" for x in aim["target"])
     turned = [str(i) for i in range(family.actuators) if values[f"reversed_{i}"] >= 0.5]
     hidden = "" if aim["visible"] else ", a target it must find from reward"
     reverse = f"; motors reversed: {', '.join(turned)}" if turned else ""
+    each = " each" if aim.get("combination") == "then" else ""
     return (
-        f"{family.describe(values)}, must bring {aim['feature']} to ({target}) {aim['unit']} within {aim['tolerance']:.2f} "
-        f"for {aim['hold_s']:.2f} s before {aim['limit_s']:.1f} s{hidden}{reverse}"
+        f"{family.describe(values)}, must bring {wording.conditions(aim, '.2f')} for {aim['hold_s']:.2f} s{each} before "
+        f"{aim['limit_s']:.1f} s{hidden}{reverse}"
     )
 
 

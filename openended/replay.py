@@ -9,7 +9,8 @@
 Lengths in m in world coordinates, z up; times in s; ``value`` and ``target`` in the unit of the goal's feature.
 ``fixed`` has what never moves in the lifetime (obstacles), the frames the rest, in the same order in each; what a task lacks is
 left out. ``objects``: rows of the frames that are no part of the body. ``view``, ``target_axes``: how a flat picture shows it
-(`envs.drawing`). A frame stands after each control step up to the time limit; the first is the start.
+(`envs.drawing`). With a goal of two conditions (`recording.goal`) there are also ``second_axes`` and in each frame ``second``,
+its value, target and distance. A frame stands after each control step up to the time limit; the first is the start.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Film(NamedTuple):
     """An episode, axis [T + 1] from the start on; a leading [K] axis for a lifetime."""
 
     shapes: dict[str, jax.Array]  # capsules f32[T + 1, N, 7], spheres f32[T + 1, M, 4], boxes f32[T + 1, B, 10]
-    value: jax.Array  # f32[T + 1, 2]
+    value: jax.Array  # f32[T + 1, P, 2]
     reward: jax.Array  # f32[T + 1]
     solved: jax.Array  # bool[T + 1]
     broken: jax.Array  # bool[T + 1]
@@ -169,22 +170,33 @@ def document(family: AbstractFamily, task: Chosen, learner: str, film: Film) -> 
         "dt": family.control_dt,
         "goal": goal,
         "view": family.view,
-        "target_axes": drawing.axes(goal["feature"], goal["unit"], len(goal["target"]), family.view),
+        "target_axes": _axes(goal, family),
+        **({"second_axes": _axes(goal["second"], family)} if "second" in goal else {}),
         "fixed": {kind: [_round(shape) for shape in shapes] for kind, shapes in fixed.items()},
         "objects": {kind: np.flatnonzero(np.isin(moving[kind], rows)).tolist() for kind, rows in family.object_rows.items()},
         "episodes": [_episode(k, jax.tree.map(lambda x, k=k: x[k], film), cut) for k in range(len(film.solved))],
     }
 
 
+def _axes(condition: dict[str, Any], family: AbstractFamily) -> str:
+    return drawing.axes(condition["feature"], condition["unit"], len(condition["target"]), family.view)
+
+
+def _reached(condition: dict[str, Any], value: Any) -> dict[str, Any]:
+    """Value, target and distance of a condition; value: f32[2]."""
+    size, target = len(condition["target"]), np.asarray(condition["target"])
+    distance = round(float(np.linalg.norm(value[:size] - target)), 5)
+    return {"value": _round(value[:size]), "target": _round(target), "distance": distance}
+
+
 def _episode(index: int, film: Film, cut: Cut) -> dict[str, Any]:
-    size, target = len(cut.goal["target"]), np.asarray(cut.goal["target"])
+    second = cut.goal.get("second")
     frames = [
         {
             "t": round(i * cut.dt, 6),
             **{kind: [_round(row) for row in shape[i, cut.moving[kind]]] for kind, shape in film.shapes.items()},
-            "value": _round(film.value[i, :size]),
-            "target": _round(target),
-            "distance": round(float(np.linalg.norm(film.value[i, :size] - target)), 5),
+            **_reached(cut.goal, film.value[i, 0]),
+            **({"second": _reached(second, film.value[i, 1])} if second else {}),
             "reward": round(float(film.reward[i]), 5),
             "solved": bool(film.solved[i]),
         }

@@ -19,6 +19,7 @@ Written by `make docs` from `envs/`; do not edit. `openended family NAME` prints
 A family is one body plan and one compiled program. A task is a vector in the unit box: its numbers are those of world and body
 below, of the hidden interface (reversed motors, their strength and order, delay, noise) and of the goal (a feature, its
 target, tolerance, hold time, time limit, and whether it is hidden). Targets are taken from what a trajectory reached and held.
+With `families.NAME.combined_goals=true` a quarter of the goals have a second condition, at the same time or after the first.
 
 ![Bodies of all families as they begin: eight random tasks in each row](pictures/families.png)
 

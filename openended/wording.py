@@ -1,4 +1,4 @@
-"""Evaluations as lines of text: tables with intervals, and a sentence on how to read them."""
+"""Evaluations as lines of text: tables with intervals, and how to read them; the conditions of a goal in words."""
 
 from __future__ import annotations
 
@@ -13,6 +13,19 @@ _HOW_TO_READ = (
     "other seeds may differ by more. last - first: learning within the lifetime; last - wiped: memory's part.",
     "Where such a difference is below 0, memory did harm.",
 )
+
+
+def conditions(goal: Mapping[str, Any], form: str = ".3g") -> str:
+    """What must be reached (`recording.goal`): "tip to (0.4, 0.1) m within 0.14", a second one after "and" or ", then"."""
+    words = _condition(goal, form)
+    if "second" in goal:
+        words += (" and " if goal["combination"] == "and" else ", then ") + _condition(goal["second"], form)
+    return words
+
+
+def _condition(goal: Mapping[str, Any], form: str) -> str:
+    target = ", ".join(f"{x:{form}}" for x in goal["target"])
+    return f"{goal['feature']} to ({target}) {goal['unit']} within {goal['tolerance']:{form}}"
 
 
 def suite_lines(found: dict[str, Any], about: str) -> list[str]:

@@ -131,9 +131,9 @@ def test_goal_is_held_before_the_limit(cls):
     steps = play(cls)(vectors, keys, actions)
     goal = jax.vmap(lambda v: family(cls).decode(v).goal)(vectors)
     for row in range(8):
-        distance = np.linalg.norm(np.asarray(steps.value[row]) - np.asarray(goal.target[row]), axis=1)
+        distance = np.linalg.norm(np.asarray(steps.value[row, :, 0]) - np.asarray(goal.target[row, 0]), axis=1)
         run, solved = 0, False
-        for time, inside in enumerate(distance <= float(goal.tolerance[row]), start=1):
+        for time, inside in enumerate(distance <= float(goal.tolerance[row, 0]), start=1):
             run = run + 1 if inside else 0
             solved |= run >= int(goal.hold[row]) and time <= int(goal.limit[row])
         assert solved == bool(steps.success[row, -1])
@@ -172,6 +172,6 @@ def test_obstacles_keep_the_puck_out():
     base |= {"obstacle_0_angle": 0.0, "obstacle_0_distance": 0.6, "obstacle_0_radius": 0.2, "feature": 0}
     actions = jnp.zeros((8, made.episode_steps, made.actuators)).at[:, :, 0].set(1.0)
     vectors = jnp.stack([jnp.asarray(encode(made.specs, base | {"obstacle_0": row % 2})) for row in range(8)])
-    value = play(Navigator)(vectors, jax.random.split(jax.random.key(0), 8), actions).value
+    value = play(Navigator)(vectors, jax.random.split(jax.random.key(0), 8), actions).value[:, :, 0]
     gap = jnp.min(jnp.linalg.norm(value - jnp.array([0.6, 0.0]), axis=-1), axis=1)
     assert gap[0] < 0.15 and gap[1] > 0.28 - 0.1  # one control step at full speed moves the puck by 0.1 m

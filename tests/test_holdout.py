@@ -174,7 +174,7 @@ def test_the_command_prints_numbers_and_hash(capsys):
 def cost(goal, value):
     """How many tolerances the goal is missed by at worst, in the best window of the hold time; f32[T, 2] -> f32[]."""
     time = jnp.arange(value.shape[0])
-    miss = jnp.linalg.norm(value - goal.target, axis=-1) / goal.tolerance
+    miss = jnp.linalg.norm(value - goal.target[0], axis=-1) / goal.tolerance[0]
     inside = (time[None, :] <= time[:, None]) & (time[None, :] > time[:, None] - goal.hold)
     worst = jnp.max(jnp.where(inside, miss, 0.0), axis=1)
     return jnp.min(jnp.where((time + 1 >= goal.hold) & (time + 1 <= goal.limit), worst, jnp.inf))
@@ -191,7 +191,7 @@ def witness(made, vector, key):
     def attempt(knots):
         actions = jax.vmap(lambda k: jnp.interp(at, jnp.arange(KNOTS), jnp.clip(k, -1.0, 1.0)), 1, 1)(knots)
         steps = validity.play(made, model, start_key, actions)
-        return jnp.where(steps.broken[-1], validity.BROKEN, cost(model.task.goal, steps.value)), steps.success[-1]
+        return jnp.where(steps.broken[-1], validity.BROKEN, cost(model.task.goal, steps.value[:, 0])), steps.success[-1]
 
     def generation(state, key):
         ask_key, tell_key = jax.random.split(key)

@@ -15,6 +15,7 @@ from envs.probe import Probe
 from envs.spec import encode, sentence
 from openended import checkpoint, cli, configuration, evaluate, replay, rollouts
 from openended.archive import Archive
+from openended.browser import frames
 from openended.locate import stored_config
 from openended.networks import Policy
 
@@ -164,7 +165,7 @@ def test_a_memoryless_policy_can_be_filmed():
     film = replay.lifetime(
         family, policy, policy.init(jax.random.key(0)), np.full(len(family.specs), 0.5), jax.random.key(1), 1
     )
-    assert film.value.shape == (1, family.episode_steps + 1, 2) and not bool(film.broken.any())
+    assert film.value.shape == (1, family.episode_steps + 1, 1, 2) and not bool(film.broken.any())
 
 
 def test_what_never_moves_is_told_once():
@@ -181,3 +182,35 @@ def test_what_never_moves_is_told_once():
     frames = found["episodes"][0]["frames"]
     assert len(frames) == 25 and all([len(f[kind]) for kind in drawing.KINDS] == [0, 1, 0] for f in frames)
     assert found["view"] == "top" and found["target_axes"] == "xy" and found["objects"] == {}
+
+
+def test_a_goal_of_two_conditions(tmp_path):
+    """Both are told in every frame, survive the browser's binary form, and both targets are in the picture."""
+    family = Probe(combined_goals=True)
+    one = {"feature": 0, "target_a": 0.9, "target_b": 0.5, "combined": 1, "in_order": 1, "feature_2": 1, "target_2a": 0.1}
+    vector = encode(family.specs, one | {"hidden": 0, "limit": 1.5})
+    actions = jax.random.uniform(jax.random.key(1), (family.episode_steps, 2), minval=-1.0)
+    film = jax.tree.map(lambda x: x[None], replay.watching(family)(jnp.asarray(vector), jax.random.key(0), actions))
+    found = replay.document(family, replay.Chosen("a", "probe", vector, "", None), "nobody", film)
+    assert found["target_axes"] == "xy" and found["second_axes"] == "x" and found["goal"]["combination"] == "then"
+    frames_ = found["episodes"][0]["frames"]
+    assert all(len(f["value"]) == 2 and len(f["second"]["value"]) == 1 for f in frames_)
+    assert all(
+        f["second"]["distance"] == pytest.approx(abs(f["value"][0] - f["second"]["target"][0]), abs=1e-4) for f in frames_
+    )
+    again = frames.decode(b"".join(frames.encode(found)))["episodes"][0]["frames"]
+    assert [f["second"]["distance"] for f in again] == pytest.approx([f["second"]["distance"] for f in frames_], abs=1e-6)
+    left, _, right, _ = render.bounds(found)
+    goal = found["goal"]
+    assert right >= goal["target"][0] + goal["tolerance"]
+    assert left <= goal["second"]["target"][0] - goal["second"]["tolerance"]
+    alone = {key: value for key, value in found.items() if key != "second_axes"} | {"goal": {**goal}}
+    del alone["goal"]["second"]
+    assert orange(found, tmp_path / "two.png") > 1.2 * orange(alone, tmp_path / "one.png")
+
+
+def orange(document, path):
+    """How many pixels of a still picture have the colour of targets."""
+    render.save_contact_sheet(document, path)
+    picture = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    return int(np.sum(picture[..., 0] - picture[..., 2] > 20))

@@ -13,8 +13,8 @@ export function parse(buffer) {
   film.offsets = {};
   let width = 0;
   for (const kind of KINDS) { film.offsets[kind] = width; width += columns[kind] * WIDTHS[kind]; }
-  film.offsets.value = width; film.offsets.distance = width + columns.value; film.offsets.reward = film.offsets.distance + 1; film.offsets.solved = film.offsets.distance + 2;
-  film.width = width + columns.value + 3;
+  film.offsets.value = width; film.offsets.distance = width + columns.value; film.offsets.reward = film.offsets.distance + 1; film.offsets.solved = film.offsets.distance + 2; film.offsets.second = film.offsets.distance + 3;
+  film.width = width + columns.value + 3 + columns.second;
   let at = 8 + length;
   for (const episode of film.episodes) {
     episode.rows = new Float32Array(buffer, at, episode.frames * film.width);
@@ -41,7 +41,7 @@ export function moment(film, episode, seconds) {
     for (let k = 0; k < 4; k++) box[3 + k] = turn[k] / size;
   }
   const { offsets: o } = film;
-  return { shapes, value: Array.from({ length: film.columns.value }, (_, k) => mix(o.value + k)), distance: mix(o.distance), reward: a[o.reward], solved: a[o.solved] > 0.5, index: i };
+  return { shapes, value: Array.from({ length: film.columns.value }, (_, k) => mix(o.value + k)), distance: mix(o.distance), reward: a[o.reward], solved: a[o.solved] > 0.5, second: film.columns.second ? mix(o.second) : null, index: i };
 }
 
 /** Lowest and highest x, y, z of everything that is drawn, target included. */
@@ -55,10 +55,12 @@ export function extent(film) {
   };
   for (const kind of KINDS) for (const s of film.fixed[kind] ?? []) shape(kind, s);
   for (const episode of film.episodes) for (let i = 0; i < episode.frames; i += 2) { const now = moment(film, episode, i * film.dt).shapes; for (const kind of KINDS) for (const s of now[kind]) shape(kind, s); }
-  const { target, tolerance } = film.goal;
-  [...film.target_axes].forEach((axis, k) => { const n = "xyz".indexOf(axis); low[n] = Math.min(low[n], target[k] - tolerance); high[n] = Math.max(high[n], target[k] + tolerance); });
+  for (const [{ target, tolerance }, axes] of targets(film)) [...axes].forEach((axis, k) => { const n = "xyz".indexOf(axis); low[n] = Math.min(low[n], target[k] - tolerance); high[n] = Math.max(high[n], target[k] + tolerance); });
   return low.every(Number.isFinite) ? { low, high } : { low: [-1, -1, -1], high: [1, 1, 1] };
 }
+
+/** The conditions of the goal, each with the axes along which its target lies. */
+export const targets = ({ goal, target_axes, second_axes }) => [[goal, target_axes], ...(goal.second ? [[goal.second, second_axes]] : [])];
 
 /** Whether row n of a kind is something that the body moves. */
 export const isObject = (film, kind, n) => (film.objects[kind] ?? []).includes(n);

@@ -1,5 +1,5 @@
 // The same replay without WebGL: flat shapes on a canvas, seen as envs/drawing.py sees them.
-import { COLOURS, extent, isObject, moment } from "./film.js";
+import { COLOURS, extent, isObject, moment, targets } from "./film.js";
 
 const KINDS = ["capsules", "spheres", "boxes"];
 const SLANT = [0.3, 0.38];
@@ -35,7 +35,7 @@ export class Flat {
     pen.translate(-(this.low[0] + this.high[0]) / 2, -(this.low[1] + this.high[1]) / 2);
     pen.lineWidth = 1.2 / scale;
     if (this.view !== "top") { pen.strokeStyle = COLOURS.still; this.path(pen, [[-99, 0], [99, 0]]); pen.stroke(); }
-    this.target(pen);
+    for (const aim of targets(this.film)) this.target(pen, ...aim);
     const { film, ghost, now } = this, marks = [];
     const take = (shapes, colour, alpha) => { for (const kind of KINDS) (shapes[kind] ?? []).forEach((s, n) => marks.push({ kind, s, colour: colour(kind, n), alpha, depth: this.near(kind === "capsules" ? [0, 1, 2].map((k) => (s[k] + s[k + 3]) / 2) : s) })); };
     take(film.fixed, () => COLOURS.still, 1);
@@ -58,8 +58,8 @@ export class Flat {
     }
     pen.globalAlpha = 1;
   }
-  target(pen) {
-    const { goal, target_axes: axes } = this.film, tolerance = goal.tolerance, far = 99;
+  target(pen, goal, axes) {
+    const tolerance = goal.tolerance, far = 99;
     if (!axes) return;
     pen.fillStyle = `${COLOURS.target}38`; pen.strokeStyle = COLOURS.target;
     const world = (values, names) => { const p = [0, 0, 0]; [...names].forEach((axis, k) => { p["xyz".indexOf(axis)] = values[k]; }); return this.flat(p); };

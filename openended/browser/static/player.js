@@ -81,7 +81,9 @@ export class Player {
     for (const { scene, words, episode } of this.screens) {
       const now = scene.draw(this.seconds), { goal } = this.film;
       words.className = now.solved ? "solved" : "";
-      const state = now.solved ? `solved at ${episode.solved_at_s.toFixed(2)} s` : `${goal.feature} is ${now.distance.toFixed(2)} ${goal.unit} from its target`;
+      const far = (condition, distance) => `${condition.feature} is ${distance.toFixed(2)} ${condition.unit} from its target`;
+      const both = goal.second ? `, ${goal.combination} ${far(goal.second, now.second)}` : "";
+      const state = now.solved ? `solved at ${episode.solved_at_s.toFixed(2)} s` : far(goal, now.distance) + both;
       words.textContent = `episode ${episode.episode}: ${state}`;
     }
   }

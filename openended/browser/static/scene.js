@@ -1,7 +1,7 @@
 // A replay in three dimensions: three.js with the camera of a task's family, target, obstacles, the way so far, a ghost.
 import * as THREE from "three";
 import { OrbitControls } from "./vendor/three/OrbitControls.js";
-import { COLOURS, extent, isObject, moment } from "./film.js";
+import { COLOURS, extent, isObject, moment, targets } from "./film.js";
 
 const KINDS = ["capsules", "spheres", "boxes"];
 const FROM = { top: [0, -0.45, 1], side: [0.12, -1, 0.22], "3d": [0.55, -1, 0.62] };
@@ -35,7 +35,7 @@ export class Scene {
     for (const kind of KINDS) for (const shape of film.fixed[kind]) place(this.add(kind, COLOURS.still), kind, shape);
     this.parts = this.bodies(film, (kind, n) => (isObject(film, kind, n) ? COLOURS.object : COLOURS.body[n % 2]));
     this.shade = ghost ? this.bodies(ghost.film, () => COLOURS.ghost, 0.32) : null;
-    this.target();
+    for (const aim of targets(this.film)) this.target(...aim);
     this.trail();
     this.look(film.view);
     this.draw(0);
@@ -78,8 +78,8 @@ export class Scene {
     return Object.fromEntries(KINDS.map((kind) => [kind, Array.from({ length: film.columns[kind] }, (_, n) => this.add(kind, colour(kind, n), opacity))]));
   }
 
-  target() {
-    const { goal, target_axes: axes, view } = this.film;
+  target(goal, axes) {
+    const { view } = this.film;
     if (!axes) return;
     const faint = new THREE.MeshBasicMaterial({ color: COLOURS.target, transparent: true, opacity: 0.22, side: THREE.DoubleSide, depthWrite: false });
     const edge = new THREE.LineBasicMaterial({ color: COLOURS.target });
