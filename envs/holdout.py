@@ -1,8 +1,12 @@
-"""Frozen held-out suites: tasks made by hand, for measuring only. Never used for training or for choosing anything.
+"""Frozen held-out suites, for measuring only. Never used for training or for choosing anything.
 
-A suite is a folder ``suites/NAME`` with one table per family, ``FAMILY.txt``. A row is a task, a column a number of the task
-or several with the same beginning: ``wind`` stands for ``wind_x,wind_y``, ``reversed`` for one switch per motor. A cell holds
-values in the order of the family's specs, separated by commas:
+``handmade-...``: tasks made by hand. ``sampled``: tasks drawn as candidates are drawn for training, witnessed, from seeds of
+their own; ``python -m envs.sampled`` made their vectors, ``suites/sampled/FAMILY.npy``.
+
+A hand-made suite is a folder ``suites/NAME`` with one table per family, ``FAMILY.txt``; a table that it lacks is that of the
+suite which it continues. A row is a task, a column a number of the task or several with the same beginning: ``wind`` stands
+for ``wind_x,wind_y``, ``reversed`` for one switch per motor. A cell holds values in the order of the family's specs,
+separated by commas:
 
     0.3     that physical value
     80%     80 % of the way through the bounds of the spec, in the spec's own scale
@@ -27,16 +31,29 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.base import AbstractFamily
+from envs.cartpole import Cartpole
+from envs.crawler import Crawler
 from envs.goals import FeatureSpec
+from envs.juggler import Juggler
 from envs.navigator import Navigator
 from envs.probe import Probe
+from envs.pusher import Pusher
 from envs.reacher import Reacher
-from envs.spec import ParamSpec, encode
+from envs.spec import ParamSpec, decode, encode
+from envs.swimmer import Swimmer
+from envs.walker import Walker
 
-FAMILIES: tuple[type[AbstractFamily], ...] = (Navigator, Reacher, Probe)  # those that the suites have tables for
+_FIRST: tuple[type[AbstractFamily], ...] = (Navigator, Reacher, Probe)
+_ALL: tuple[type[AbstractFamily], ...] = (*_FIRST, Cartpole, Pusher, Swimmer, Juggler, Walker, Crawler)
+FAMILIES = {"handmade-v1": _FIRST, "handmade-v2": _ALL, "sampled": _ALL}  # that have tasks in a suite
+CONTINUES = {"handmade-v2": "handmade-v1"}
 GROUPS = ("visible", "hidden_goal", "both_hidden")
 SIZES = ("small", "medium", "large")
-HASHES = {"handmade-v1": "b99c1042e79a448379d51ffdb80f0f5959f064c5bb027884c563bb9a40b300ba"}
+HASHES = {
+    "handmade-v1": "b99c1042e79a448379d51ffdb80f0f5959f064c5bb027884c563bb9a40b300ba",
+    "handmade-v2": "2ff20ac9de18ab8e4f0275933652aa4ed00948a88657e04105b54282fe433226",
+    "sampled": "eccaa25fff12aade85c55a2421c944f5a9e3a7a38417bc56ec0c1f6767fd57ab",
+}
 _FOLDER = Path(__file__).resolve().parent / "suites"
 
 
@@ -85,7 +102,7 @@ def verify(suite: str) -> None:
 def fingerprint(suite: str) -> str:
     """sha256 (hex) over families, their bounds, and group, size and float32 vector of every task, at default options."""
     digest = hashlib.sha256(suite.encode())
-    for family in (cls() for cls in FAMILIES):
+    for family in (cls() for cls in FAMILIES[suite]):
         bounds = [(s.name, s.low, s.high, s.scale) for s in family.specs]
         aims = [(f.name, f.size, f.low, f.high, f.tolerance) for f in family.features]
         digest.update(json.dumps([family.name, bounds, aims]).encode())
@@ -95,12 +112,23 @@ def fingerprint(suite: str) -> str:
 
 
 def rows(suite: str, family: AbstractFamily) -> list[HeldOut]:
-    """Every row of the family's table, whether the suite is the frozen one or not: for making and freezing it."""
+    """Every task of the family, whether the suite is the frozen one or not: for making and freezing it."""
     path = _FOLDER / suite / f"{family.name}.txt"
+    if path.with_suffix(".npy").is_file():
+        return _drawn(family, np.load(path.with_suffix(".npy"), allow_pickle=False))
     if not path.is_file():
-        return []
+        return rows(CONTINUES[suite], family) if suite in CONTINUES else []
     lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip() and line[0] != "#"]
     return [_task(family, dict(zip(lines[0], cells, strict=True))) for cells in lines[1:]]
+
+
+def _drawn(family: AbstractFamily, units: np.ndarray) -> list[HeldOut]:
+    """Tasks of vectors f32[N, D] under the family's default options; the size is a third of the order by distance from 0.5."""
+    default = type(family)()
+    order = np.argsort(np.argsort(np.mean(np.abs(units - 0.5), axis=1), kind="stable"), kind="stable")
+    columns = {name: np.asarray(column) for name, column in decode(default.specs, units.T).items()}
+    rows_ = [{name: float(column[i]) for name, column in columns.items()} for i in range(len(units))]
+    return [_held_out(family, values, SIZES[3 * place // len(units)]) for values, place in zip(rows_, order, strict=True)]
 
 
 def _task(family: AbstractFamily, row: Mapping[str, str]) -> HeldOut:
@@ -110,9 +138,14 @@ def _task(family: AbstractFamily, row: Mapping[str, str]) -> HeldOut:
             values |= _goal(family.features, cell)
         elif column != "size":
             values |= _values(family.specs, column, cell)
+    return _held_out(family, values, row["size"])
+
+
+def _held_out(family: AbstractFamily, values: Mapping[str, float], size: str) -> HeldOut:
+    """The task of these values, in physical units; what the family pins keeps its pinned value."""
     pinned = {spec.name: spec.low for spec in family.specs if spec.pinned}
     vector = encode(family.specs, {name: value for name, value in values.items() if name not in pinned})
-    return HeldOut(family.name, _group(values | pinned), row["size"], np.round(vector.astype(float), 6).astype(np.float32))
+    return HeldOut(family.name, _group({**values, **pinned}), size, np.round(vector.astype(float), 6).astype(np.float32))
 
 
 def _group(values: Mapping[str, float]) -> str:
@@ -153,7 +186,7 @@ def _value(spec: ParamSpec, part: str) -> float:
 def main() -> None:
     """Print every suite: family, tasks per group, hash."""
     for suite in HASHES:
-        for family in (cls() for cls in FAMILIES):
+        for family in (cls() for cls in FAMILIES[suite]):
             groups = Counter(task.group for task in rows(suite, family))
             print(f"{suite}  {family.name:<10} {groups.total():>3} tasks: " + ", ".join(f"{groups[g]} {g}" for g in GROUPS))
         found = fingerprint(suite)

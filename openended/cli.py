@@ -112,7 +112,7 @@ def _add_eval(commands: Any) -> None:
     evaluate = _work(commands, "eval", "openended.evaluate:run", "success of a run's final learner on tasks it never saw")
     _add_run(evaluate)
     evaluate.add_argument(
-        "--suite", default="handmade-v1", metavar="NAME", help="a held-out suite, or 'archive' (default: %(default)s)"
+        "--suite", default="handmade-v2", metavar="NAME", help="a held-out suite, or 'archive' (default: %(default)s)"
     )
     evaluate.add_argument("--lifetimes", type=_count, default=256, metavar="N", help="per task (default: %(default)s)")
     evaluate.add_argument("--seed", type=_seed, default=0, metavar="N", help="default: %(default)s")

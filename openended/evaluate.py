@@ -101,7 +101,7 @@ def held_out(suite: str, families: Mapping[str, AbstractFamily]) -> tuple[list[H
     except holdout.HoldoutError as error:
         raise CommandError(str(error)) from error
     missing = [name for name in families if name not in {task.family for task in tasks}]
-    known = ", ".join(family.name for family in holdout.FAMILIES)
+    known = ", ".join(family.name for family in holdout.FAMILIES[suite])
     return tasks, f"the suite '{suite}' has no tasks for {', '.join(missing)}; it has some for {known}" if missing else ""
 
 

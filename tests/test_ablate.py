@@ -24,7 +24,7 @@ def sweep(root, *more, arms="[full,all_off]", seeds="[0,3]", lifetimes=8):
 def test_seeds_are_the_outer_loop(tmp_path):
     plan = ablate.plan(sweep(tmp_path))
     assert [plan.path(*run).name for run in plan.runs()] == ["full-0", "all_off-0", "full-3", "all_off-3"]
-    assert plan.folder == tmp_path / "sweep" and (plan.lifetimes, plan.suite) == (8, "handmade-v1")
+    assert plan.folder == tmp_path / "sweep" and (plan.lifetimes, plan.suite) == (8, "handmade-v2")
     assert ablate.plan(sweep(tmp_path, seeds="3")).seeds == [0, 1, 2]
 
 
@@ -221,7 +221,7 @@ def test_two_arms_and_two_seeds_killed_and_stopped_in_between(tmp_path):
     assert "2 are finished already" in text and "Traceback" not in text and "Warning" not in text
     assert (folder / "full-0" / "holdout.json").stat().st_mtime_ns == first
     found = report(tmp_path)
-    assert {arm: levels["handmade-v1/all"]["seeds"] for arm, levels in found["arms"].items()} == {"full": 2, "all_off": 2}
+    assert {arm: levels["handmade-v2/all"]["seeds"] for arm, levels in found["arms"].items()} == {"full": 2, "all_off": 2}
     assert found["details"]["full"]["seeds"] == [0, 1] and all(sum(row) > 0 for row in found["budgets"].values())
     assert {row["verdict"] for row in found["comparisons"]} <= {"not distinguishable", "unequal budgets"}
     assert (folder / "report.md").exists() and (folder / "report.png").exists()
