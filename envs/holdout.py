@@ -51,7 +51,7 @@ GROUPS = ("visible", "hidden_goal", "both_hidden")
 SIZES = ("small", "medium", "large")
 HASHES = {
     "handmade-v1": "b99c1042e79a448379d51ffdb80f0f5959f064c5bb027884c563bb9a40b300ba",
-    "handmade-v2": "2ff20ac9de18ab8e4f0275933652aa4ed00948a88657e04105b54282fe433226",
+    "handmade-v2": "79dd217586c2eb33564cae0b9b61d02f0dae80c48ae868664baa03d42681f570",
     "sampled": "eccaa25fff12aade85c55a2421c944f5a9e3a7a38417bc56ec0c1f6767fd57ab",
 }
 _FOLDER = Path(__file__).resolve().parent / "suites"
