@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from envs.holdout import HeldOut
 from openended import evaluate, statistics
@@ -84,11 +83,8 @@ def equal(budgets: Sequence[int]) -> bool:
 
 def paired(differences: np.ndarray) -> dict[str, float | None]:
     """Mean of one difference per seed, and Student's 95 % interval; no interval from a single seed."""
-    n, mean = len(differences), float(np.mean(differences))
-    if n < 2:
-        return {"mean": mean, "low": None, "high": None}
-    half = float(stats.t.ppf(0.975, n - 1) * np.std(differences, ddof=1) / n**0.5)
-    return {"mean": mean, "low": mean - half, "high": mean + half}
+    low, high = statistics.student(differences)
+    return {"mean": float(np.mean(differences)), "low": low, "high": high}
 
 
 def verdict(seeds: int, better: statistics.Interval, gap: Mapping[str, float | None]) -> str:

@@ -242,12 +242,19 @@ def _episodes(success: Success, rng: np.random.Generator) -> list[dict[str, floa
     return found
 
 
-def _difference(a: Success, b: Success, rng: np.random.Generator) -> dict[str, float]:
-    """Mean of a - b over paired lifetimes [tasks, lifetimes] and its interval; n differences, resampled, are multinomial."""
+def _difference(a: Success, b: Success, rng: np.random.Generator) -> dict[str, float | None]:
+    """Mean of a - b over paired lifetimes [tasks, lifetimes] and its intervals.
+
+    ``low``, ``high``: for these tasks; n differences of a task, resampled, are multinomial. ``tasks_low``, ``tasks_high``: for
+    the tasks that these are a sample of (Student's, over the means of the tasks); None for a single one.
+    """
     tasks, n = a.shape
     shares = np.stack([(a & ~b).sum(axis=1), (~a & b).sum(axis=1), (a == b).sum(axis=1)], axis=1) / n
     draws = rng.multinomial(n, shares, (RESAMPLES, tasks))
-    return {"mean": float((shares[:, 0] - shares[:, 1]).mean()), **_ends((draws[..., 0] - draws[..., 1]).mean(axis=1) / n)}
+    each = shares[:, 0] - shares[:, 1]
+    low, high = statistics.student(each)
+    within = _ends((draws[..., 0] - draws[..., 1]).mean(axis=1) / n)
+    return {"mean": float(each.mean()), **within, "tasks_low": low, "tasks_high": high}
 
 
 def _ends(draws: np.ndarray) -> dict[str, float]:

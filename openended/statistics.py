@@ -219,6 +219,15 @@ def wilson(k: npt.ArrayLike, n: npt.ArrayLike, confidence: float = 0.95) -> tupl
     return centre - half, centre + half
 
 
+def student(differences: npt.ArrayLike, confidence: float = 0.95) -> tuple[float, float] | tuple[None, None]:
+    """Student's interval (low, high) of the mean of independent differences; none of a single one."""
+    x = np.asarray(differences, np.float64)
+    if x.size < 2:
+        return None, None
+    half = float(stats.t.ppf(0.5 + confidence / 2.0, x.size - 1) * np.std(x, ddof=1) / x.size**0.5)
+    return float(x.mean()) - half, float(x.mean()) + half
+
+
 def iqm(x: npt.ArrayLike, axis: int | None = None) -> Floats:
     """Interquartile mean: the mean of the middle half (Agarwal et al. 2021)."""
     return np.asarray(stats.trim_mean(np.asarray(x, np.float64), 0.25, axis=axis), np.float64)

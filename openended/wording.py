@@ -10,7 +10,8 @@ from openended.locate import listed
 _PAIRS = {"last_minus_first": "last - first", "last_minus_wiped": "last - wiped"}
 _HOW_TO_READ = (
     "A family's row has its visible goals. [low, high]: 95 % interval over lifetimes, for this run and these tasks;",
-    "other seeds may differ by more. last - first: learning within the lifetime; last - wiped: memory's part.",
+    "{low, high}: over tasks, for this run and all tasks that these are a sample of. Other seeds may differ by more.",
+    "last - first: learning within the lifetime; last - wiped: memory's part.",
     "Where such a difference is below 0, memory did harm.",
 )
 
@@ -35,7 +36,7 @@ def suite_lines(found: dict[str, Any], about: str) -> list[str]:
     levels = {g: [_cell(group["learners"][name]["episode_success"][-1]) for name in learners] for g, group in parts}
     within = {
         g: [f"{x['mean']:.2f}" for x in group["learners"]["trained"]["episode_success"]]
-        + [_cell(group["paired"][name], "+.2f") for name in _PAIRS]
+        + [_difference(group["paired"][name]) for name in _PAIRS]
         for g, group in parts
     }
     numbers = [f"episode {i + 1}" for i in range(len(within["all"]) - len(_PAIRS))]
@@ -47,7 +48,12 @@ def suite_lines(found: dict[str, Any], about: str) -> list[str]:
     ]
 
 
-def _cell(value: Mapping[str, float], form: str = ".2f") -> str:
+def _difference(value: Mapping[str, float | None]) -> str:
+    over = "" if value["tasks_low"] is None else f" {{{value['tasks_low']:+.2f}, {value['tasks_high']:+.2f}}}"
+    return _cell(value, "+.2f") + over
+
+
+def _cell(value: Mapping[str, float | None], form: str = ".2f") -> str:
     return f"{value['mean']:{form}} [{value['low']:{form}}, {value['high']:{form}}]"
 
 

@@ -74,7 +74,17 @@ def test_paired_differences():
     assert found["all"]["paired"]["last_minus_wiped"]["mean"] == pytest.approx(12 / 32)
     assert found["left"]["paired"]["last_minus_wiped"]["mean"] == pytest.approx(4 / 8)
     always = found["hidden_goal"]["paired"]["last_minus_first"]
-    assert always == {"mean": 1.0, "low": 1.0, "high": 1.0}
+    assert always == {"mean": 1.0, "low": 1.0, "high": 1.0, "tasks_low": None, "tasks_high": None}
+
+
+def test_an_interval_over_tasks_is_that_of_their_means():
+    """Differences 1, 0 and 1/2 of three tasks: 1/2 +- 4.303 (1/2) / sqrt(3), whatever the number of lifetimes."""
+    a = np.zeros((3, 64), bool)
+    a[0], a[2, :32] = True, True
+    found = evaluate._difference(a, np.zeros_like(a), np.random.default_rng(0))
+    half = 4.3027 * 0.5 / 3**0.5
+    assert (found["tasks_low"], found["tasks_high"]) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-4)
+    assert found["low"] > 0.4 > found["tasks_low"]
 
 
 def test_intervals_of_means_are_those_of_lifetimes_within_tasks():
@@ -92,7 +102,7 @@ def test_pairing_narrows_the_interval():
     a = np.arange(256)[None] < 128
     same = evaluate._difference(a, a, np.random.default_rng(0))
     other = evaluate._difference(a, ~a, np.random.default_rng(0))
-    assert same == {"mean": 0.0, "low": 0.0, "high": 0.0}
+    assert same == {"mean": 0.0, "low": 0.0, "high": 0.0, "tasks_low": None, "tasks_high": None}
     assert other["mean"] == 0.0
     assert other["high"] == pytest.approx(1.96 / 16, abs=0.01) and other["low"] == pytest.approx(-1.96 / 16, abs=0.01)
 
@@ -221,7 +231,7 @@ def test_the_command_prints_one_json_value(trained, capsys):
         for learner in group["learners"].values():
             assert [set(episode) for episode in learner["episode_success"]] == [{"mean", "iqm", "low", "high"}] * 3
         assert set(group["paired"]) == {"last_minus_first", "last_minus_wiped"}
-        assert all(set(x) == {"mean", "low", "high"} for x in group["paired"].values())
+        assert all(set(x) == {"mean", "low", "high", "tasks_low", "tasks_high"} for x in group["paired"].values())
     assert found["per_task"][0]["description"].startswith("a point with drift (0.00, 0.00) a step, must bring position")
     assert evaluate.run(options(trained)) == 0
     assert json.loads(capsys.readouterr().out) == found, "the same seed gives the same numbers"
