@@ -219,7 +219,7 @@ def physics(family: AbstractFamily, episodes: int) -> Callable[..., Any]:
             steps = validity.play_at_random(family, model, episode_key)
             return total + steps.value[-1], (steps.success[-1], steps.broken[-1])
 
-        return jax.lax.scan(episode, jnp.zeros(2), jax.random.split(key, episodes))
+        return jax.lax.scan(episode, jnp.zeros((family.parts, 2)), jax.random.split(key, episodes))
 
     return jax.vmap(one, in_axes=(None, 0, 0))
 

@@ -222,10 +222,8 @@ def wilson(k: npt.ArrayLike, n: npt.ArrayLike, confidence: float = 0.95) -> tupl
 def student(differences: npt.ArrayLike, confidence: float = 0.95) -> tuple[float, float] | tuple[None, None]:
     """Student's interval (low, high) of the mean of independent differences; none of a single one."""
     x = np.asarray(differences, np.float64)
-    if x.size < 2:
-        return None, None
-    half = float(stats.t.ppf(0.5 + confidence / 2.0, x.size - 1) * np.std(x, ddof=1) / x.size**0.5)
-    return float(x.mean()) - half, float(x.mean()) + half
+    half = stats.t.ppf(0.5 + confidence / 2.0, x.size - 1) * np.std(x, ddof=1) / x.size**0.5 if x.size > 1 else 0.0
+    return (float(x.mean() - half), float(x.mean() + half)) if x.size > 1 else (None, None)
 
 
 def iqm(x: npt.ArrayLike, axis: int | None = None) -> Floats:

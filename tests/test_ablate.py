@@ -106,7 +106,7 @@ class Script:
         level = 0.75 if "full" in self.words[1] else 0.25
         group = {"learners": {"trained": {"episode_success": [{"mean": level}]}}}
         rows = [{**row, "trained_last": level, "trained_first": 0.0, "wiped_last": 0.0} for row in ROWS]
-        return json.dumps({"suite": "handmade-v1", "per_task": rows, "groups": {"all": group}})
+        return json.dumps({"suite": "handmade-v2", "per_task": rows, "groups": {"all": group}})
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_a_sweep_from_beginning_to_end(script, tmp_path, capsys):
     assert "to go] 1/10 full-0: success in the last episode: all 0.75; accepted 2, 100k steps, 1:00" in lines[1]
     assert lines[-1] == f"Report: {tmp_path / 'sweep' / 'report.md'}"
     found = report(tmp_path)
-    assert found["arms"]["full"]["handmade-v1/hidden_goal"] == {"iqm": 0.75, "low": 0.75, "high": 0.75, "seeds": 5}
+    assert found["arms"]["full"]["handmade-v2/hidden_goal"] == {"iqm": 0.75, "low": 0.75, "high": 0.75, "seeds": 5}
     assert found["budgets"] == {"full": [100_000] * 5, "all_off": [100_000] * 5}
     assert {row["verdict"] for row in found["comparisons"]} == {"a"}
     assert found["about"]["arms"]["all_off"] == ["generator=off", "objective=off", "acceptance=off"]

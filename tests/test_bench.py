@@ -71,8 +71,8 @@ def test_physics_depends_on_the_state_and_on_the_key():
     tasks = np.full((4, len(family.specs)), 0.4, np.float32)
     keys = jax.random.split(jax.random.key(0), 4)
     total, (success, broken) = program(None, tasks, keys)
-    assert total.shape == (4, 2) and success.shape == broken.shape == (4, 2)
-    assert len(np.unique(np.asarray(total)[:, 0])) == 4 and not np.any(broken)
+    assert total.shape == (4, 1, 2) and success.shape == broken.shape == (4, 2)
+    assert len(np.unique(np.asarray(total)[:, 0, 0])) == 4 and not np.any(broken)
     drift = [spec.name for spec in family.specs].index("drift_x")
     tasks[:, drift] = 0.6
     assert not np.allclose(program(None, tasks, keys)[0], total)
