@@ -246,6 +246,8 @@ class _Body:
         words = f"{conditions} for {int(goal.hold)} control steps{' each' * bool(goal.ordered)} before step {int(goal.limit)}"
         dt, noise, delay = self.family.control_dt, float(hidden.noise), int(hidden.delay)
         unexported = f" Nor this: {self.family.unexported}." if self.family.unexported else ""
+        if self.family.bounds.projects:
+            unexported += " Nor the random matrices between a policy and this body: controls are those of its own motors."
         return _LOST.format(delay=delay, dt=dt, noise=noise, goal=words, drag=self.drag, unexported=unexported)
 
     def _condition(self, part: int) -> str:

@@ -68,7 +68,7 @@ class State(NamedTuple):
     physics: Any
     time: jax.Array  # i32[] control steps since reset
     progress: goals.Progress
-    queue: jax.Array  # f32[MAX_DELAY, A] delayed actions
+    queue: jax.Array  # f32[MAX_DELAY, M] delayed actions
     key: jax.Array  # noise key of the episode
     broken: jax.Array  # bool[] physics left its bounds; the state is frozen
 
@@ -115,7 +115,10 @@ class AbstractFamily(abc.ABC):
         self.episode_steps = episode_steps
         self.code = signature(self.name)
         self.parts = goals.conditions(combined_goals)
-        self.layout = Layout(self.sensors, self.actuators, len(self.features), self.parts)  # its own, until it is `padded`
+        self.perceived = self.bounds.sensors or self.sensors  # numbers of sensors and actions on the learner's side
+        self.actions = self.bounds.actions or self.actuators
+        width = max(len(self.features), goals.WIDTH if self.bounds.projects else 0)
+        self.layout = Layout(self.perceived, self.actions, width, self.parts)  # its own, until it is `padded`
         seconds = episode_steps * self.control_dt
         self.specs: tuple[ParamSpec, ...] = (
             *self.own_specs,
@@ -185,7 +188,7 @@ class AbstractFamily(abc.ABC):
         return Task(
             world={name: value for name, value in values.items() if part[name] == "world"},
             body={name: value for name, value in values.items() if part[name] == "body"},
-            interface=interface.from_values(values, self.actuators),
+            interface=self.bounds.decode(values, self.sensors, self.actuators),
             goal=goals.from_values(values, self.features, self.control_dt),
         )
 
@@ -200,15 +203,15 @@ class AbstractFamily(abc.ABC):
         start_key, noise_key = jax.random.split(key)
         physics = self.begin(model, start_key)
         progress = goals.begin(model.task.goal, self._value(model, physics))
-        queue = jnp.zeros((interface.MAX_DELAY, self.actuators))
+        queue = jnp.zeros((interface.MAX_DELAY, self.actions))
         broken = ~(self.speed(model, physics) <= self.max_speed) | self.fault(model, physics)
         state = State(physics, jnp.zeros((), jnp.int32), progress, queue, noise_key, broken)
         return state, self._timestep(model, state, jnp.zeros(()), jnp.zeros((), bool))
 
     @_traced_once
     def step(self, model: Model, state: State, action: jax.Array) -> tuple[State, TimeStep]:
-        """One control step; action: f32[actuators] or wider, of which the first ``actuators`` are used."""
-        action = jnp.clip(action[: self.actuators], -1.0, 1.0)
+        """One control step; action: f32[actions] or wider, of which the first ``actions`` are used."""
+        action = jnp.clip(action[: self.actions], -1.0, 1.0)
         control, queue = interface.actuate(model.task.interface, state.queue, action)
         physics = self.move(model, state.physics, control * self.active(model))
         time = state.time + 1
@@ -220,8 +223,9 @@ class AbstractFamily(abc.ABC):
         return after, self._timestep(model, after, reward, progress.solved & ~state.progress.solved)
 
     def action_mask(self, model: Model) -> jax.Array:
-        """f32[layout.actions]: 1 where an action drives a motor of this task."""
-        return jnp.zeros(self.layout.actions).at[: self.actuators].set(self.active(model))
+        """f32[layout.actions]: 1 where an action drives a motor of this task; behind a projection each drives all of them."""
+        driving = jnp.ones(self.actions) if self.bounds.projects else self.active(model)
+        return jnp.zeros(self.layout.actions).at[: self.actions].set(driving)
 
     def _value(self, model: Model, physics: Any) -> jax.Array:
         return self.measure(model, physics)[model.task.goal.feature]
@@ -229,8 +233,8 @@ class AbstractFamily(abc.ABC):
     def _timestep(self, model: Model, state: State, reward: jax.Array, terminated: jax.Array) -> TimeStep:
         goal, value = model.task.goal, self._value(model, state.physics)
         sensors = self.sense(model, state.physics)
-        sensors = interface.blur(model.task.interface, sensors, jax.random.fold_in(state.key, state.time))
-        sensors = jnp.pad(sensors, (0, self.layout.sensors - self.sensors))
+        sensors = interface.observe(model.task.interface, sensors, jax.random.fold_in(state.key, state.time))
+        sensors = jnp.pad(sensors, (0, self.layout.sensors - self.perceived))
         seen = goals.observe(goal, state.progress, value, self.layout.features, self.layout.parts)
         parts = [jnp.clip(sensors, -5.0, 5.0), self.action_mask(model), jnp.clip(seen, -5.0, 5.0), jnp.asarray(self.code)]
         observation = jnp.concatenate(parts)

@@ -21,6 +21,7 @@ from envs.spec import ParamSpec
 PROGRESS_WEIGHT = 2.0
 INSIDE_BONUS = 0.2
 REWARD_CLIP = 2.0
+WIDTH = 6  # features of the family that has most: the one-hot width of a learner that may meet any of them
 FEATURES = ("feature", "feature_2")  # names of the numbers that choose the features, by condition
 TARGETS = (("target_a", "target_b"), ("target_2a", "target_2b"))  # and of those of their targets
 

@@ -1,7 +1,8 @@
 """Frozen held-out suites, for measuring only. Never used for training or for choosing anything.
 
 ``handmade-...``: tasks made by hand. ``sampled``: tasks drawn as candidates are drawn for training, witnessed, from seeds of
-their own; ``python -m envs.sampled`` made their vectors, ``suites/sampled/FAMILY.npy``.
+their own; ``python -m envs.sampled`` made their vectors, ``suites/sampled/FAMILY.npy``. ``stock``: drawn likewise, in the
+bodies of Brax's own environments, which no run can train on; a learner meets them behind random projections.
 
 A hand-made suite is a folder ``suites/NAME`` with one table per family, ``FAMILY.txt``; a table that it lacks is that of the
 suite which it continues. A row is a task, a column a number of the task or several with the same beginning: ``wind`` stands
@@ -30,6 +31,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from envs import interface, stock
 from envs.base import AbstractFamily
 from envs.cartpole import Cartpole
 from envs.crawler import Crawler
@@ -45,7 +47,9 @@ from envs.walker import Walker
 
 _FIRST: tuple[type[AbstractFamily], ...] = (Navigator, Reacher, Probe)
 _ALL: tuple[type[AbstractFamily], ...] = (*_FIRST, Cartpole, Pusher, Swimmer, Juggler, Walker, Crawler)
-FAMILIES = {"handmade-v1": _FIRST, "handmade-v2": _ALL, "sampled": _ALL}  # that have tasks in a suite
+FAMILIES: dict[str, tuple[type[AbstractFamily], ...]]  # that have tasks in a suite
+FAMILIES = {"handmade-v1": _FIRST, "handmade-v2": _ALL, "sampled": _ALL, "stock": stock.BODIES}
+FOREIGN = ("stock",)  # suites in bodies of their own instead of those of a run
 CONTINUES = {"handmade-v2": "handmade-v1"}
 GROUPS = ("visible", "hidden_goal", "both_hidden")
 SIZES = ("small", "medium", "large")
@@ -65,7 +69,7 @@ class HeldOut(NamedTuple):
     """One held-out task.
 
     ``group``: ``visible`` (the goal is observed), ``hidden_goal`` (it is found from reward, and no motor runs backwards) or
-    ``both_hidden`` (it is found from reward with motors that run backwards).
+    ``both_hidden`` (it is found from reward with motors that run backwards, or behind a projection).
     """
 
     family: str
@@ -85,6 +89,24 @@ def tasks(suite: str, families: Mapping[str, AbstractFamily]) -> list[HeldOut]:
         return [task for family in families.values() for task in rows(suite, family)]
     except ValueError as error:
         raise HoldoutError(f"The suite '{suite}' does not fit the bounds of this run: {error}.") from error
+
+
+def foreign(suite: str, trained_on: Mapping[str, AbstractFamily]) -> dict[str, AbstractFamily]:
+    """The families of a suite in bodies of its own, for a learner that was trained on others.
+
+    Raises:
+        HoldoutError: it was not trained behind projections of the suite's widths.
+    """
+    families = {family.name: family for family in (cls() for cls in FAMILIES[suite])}
+    own, theirs = ({(f.bounds.sensors, f.bounds.actions) for f in some.values()} for some in (families, trained_on))
+    if own != theirs:
+        (wide,), others = own, " or ".join(f"{n} and {m}" if n else "none" for n, m in sorted(theirs))
+        raise HoldoutError(
+            f"The suite '{suite}' is for learners behind random projections to {wide[0]} sensors and {wide[1]} actions, of "
+            f"which this run has {others}: train one with `openended train interface=projection`."
+        )
+    layout = next(iter(trained_on.values())).layout
+    return {name: family.padded(layout) for name, family in families.items()}
 
 
 def verify(suite: str) -> None:
@@ -142,8 +164,14 @@ def _task(family: AbstractFamily, row: Mapping[str, str]) -> HeldOut:
 
 
 def _held_out(family: AbstractFamily, values: Mapping[str, float], size: str) -> HeldOut:
-    """The task of these values, in physical units; what the family pins keeps its pinned value."""
+    """The task of these values, in physical units; what the family pins keeps its pinned value.
+
+    Where the family has a projection and the values have none, they decide which it is.
+    """
     pinned = {spec.name: spec.low for spec in family.specs if spec.pinned}
+    if family.bounds.projects and "projection" not in values:
+        digest = hashlib.sha256(json.dumps(sorted(values.items())).encode()).digest()
+        values = {**values, "projection": int.from_bytes(digest[:4], "big") % interface.PROJECTIONS}
     vector = encode(family.specs, {name: value for name, value in values.items() if name not in pinned})
     return HeldOut(family.name, _group({**values, **pinned}), size, np.round(vector.astype(float), 6).astype(np.float32))
 
@@ -151,7 +179,7 @@ def _held_out(family: AbstractFamily, values: Mapping[str, float], size: str) ->
 def _group(values: Mapping[str, float]) -> str:
     if values["hidden"] < 0.5:
         return "visible"
-    turned = any(value >= 0.5 for name, value in values.items() if name.startswith("reversed_"))
+    turned = any(value >= 0.5 for name, value in values.items() if name.startswith("reversed_")) or "projection" in values
     return "both_hidden" if turned else "hidden_goal"
 
 

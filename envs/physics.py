@@ -28,9 +28,12 @@ def quiet() -> Iterator[None]:
 
 
 with quiet():
+    import mujoco
+
     # `as` the same name: `envs.walking` uses these parts of Brax from here.
     from brax import actuator as actuator
     from brax import com as com
+    from brax import envs as own_envs
     from brax import kinematics
     from brax.base import Motion as Motion
     from brax.base import System as System
@@ -64,6 +67,28 @@ def load(xml: str) -> System:
     with quiet():
         system = mjcf.loads(xml)
     return system.replace(mj_model=None)  # only needed by pipelines that are not used here; it would defeat caching
+
+
+class Stock(NamedTuple):
+    """One of Brax's own environments."""
+
+    system: System
+    observe: Callable[[Any], jax.Array]  # pipeline state -> Brax's observation
+
+
+@functools.cache
+def stock(name: str) -> Stock:
+    """Brax's environment of that name for the spring pipeline; the swimmer's is for another one.
+
+    Brax's forces of a fluid do not run on this version of JAX: they are left out.
+    """
+    with quiet(), jax.ensure_compile_time_eval():  # whoever asks first may be tracing
+        mujoco.set_mju_user_warning(lambda text: None)  # else MuJoCo writes a log into the working directory
+        try:
+            env = own_envs.get_environment(name, backend="generalized" if name == "swimmer" else "spring")
+        finally:
+            mujoco.set_mju_user_warning(None)
+    return Stock(env.sys.replace(mj_model=None, enable_fluid=False), env._get_obs)
 
 
 def set_links(
@@ -176,12 +201,13 @@ def begin(system: System, q: jax.Array, qd: jax.Array) -> Any:
     return spring.init(system, q, qd)
 
 
-def _as_it_is(system: System, state: Any) -> Any:
+def as_it_is(system: System, state: Any) -> Any:
+    """No correction."""
     return state
 
 
 def advance(
-    system: System, state: Any, control: jax.Array, substeps: int, first: Correction = _as_it_is, then: Correction = _as_it_is
+    system: System, state: Any, control: jax.Array, substeps: int, first: Correction = as_it_is, then: Correction = as_it_is
 ) -> Any:
     """Pipeline state after ``substeps`` timesteps of the system under a constant command, each between ``first`` and ``then``.
 

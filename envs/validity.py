@@ -30,7 +30,7 @@ class Grounding(NamedTuple):
 
     vector: jax.Array  # f32[N, D] with the target where the witness held it
     verdict: jax.Array  # i32[N] index into VERDICTS
-    actions: jax.Array  # f32[N, T, actuators] the witness, in policy coordinates
+    actions: jax.Array  # f32[N, T, actions] the witness, in policy coordinates
     key: jax.Array  # [N] the reset and noise key the witness belongs to
     difficulty: jax.Array  # f32[N] bits, goals.difficulty
 
@@ -47,7 +47,7 @@ class Found(NamedTuple):
     """The steadiest sequence so far, of each candidate."""
 
     cost: jax.Array  # f32[N]
-    actions: jax.Array  # f32[N, T, actuators]
+    actions: jax.Array  # f32[N, T, actions]
     center: jax.Array  # f32[N, P, 2] where the goal's features were held
 
 
@@ -71,7 +71,7 @@ class Search:
 
 
 def play(family: AbstractFamily, model: Model, key: jax.Array, actions: jax.Array):
-    """TimeSteps [T] of one episode under an action sequence f32[T, actuators or more]."""
+    """TimeSteps [T] of one episode under an action sequence f32[T, actions or more]."""
     state, _ = family.reset(model, key)
     return jax.lax.scan(lambda s, a: family.step(model, s, a), state, actions)[1]
 
@@ -79,12 +79,12 @@ def play(family: AbstractFamily, model: Model, key: jax.Array, actions: jax.Arra
 def play_at_random(family: AbstractFamily, model: Model, key: jax.Array):
     """TimeSteps [T] of one episode under actions drawn uniformly from [-1, 1]."""
     reset_key, action_key = jax.random.split(key)
-    actions = jax.random.uniform(action_key, (family.episode_steps, family.actuators), minval=-1.0, maxval=1.0)
+    actions = jax.random.uniform(action_key, (family.episode_steps, family.actions), minval=-1.0, maxval=1.0)
     return play(family, model, reset_key, actions)
 
 
 def player(family: AbstractFamily) -> Callable[..., Episodes]:
-    """``(vectors f32[N, D], keys [N], actions f32[N, T, actuators]) -> Episodes``, to be compiled by the caller."""
+    """``(vectors f32[N, D], keys [N], actions f32[N, T, actions]) -> Episodes``, to be compiled by the caller."""
 
     def one(vector, key, actions):
         steps = play(family, family.prepare(vector), key, actions)
@@ -102,7 +102,7 @@ def ground(
     family: AbstractFamily, search: Search, run: Callable[..., Episodes], vectors: jax.Array, keys: jax.Array
 ) -> Grounding:
     """Search, move the target, judge. vectors: f32[N, D]; keys: [N]; run: the compiled player of ``N * population`` rows."""
-    goal, shape = _goals(family, vectors), (family.episode_steps, family.actuators, family.parts)
+    goal, shape = _goals(family, vectors), (family.episode_steps, family.actions, family.parts)
     (reset, searching, chance), state, found = _start(search, shape, keys)
     for generation in range(search.generations):
         members, actions, state = _ask(search, shape, state, searching, generation)
@@ -116,7 +116,7 @@ def ground(
     return Grounding(vectors, verdict, found.actions, reset, difficulty)
 
 
-# Only the two that decode and aim know the family: the others are compiled once for all families with as many steps and motors.
+# Only the two that decode and aim know the family: the others are compiled once for all with as many steps and actions.
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -131,8 +131,8 @@ def _many(search: Search, vectors: jax.Array, keys: jax.Array) -> tuple[jax.Arra
     return jnp.repeat(vectors, search.population, axis=0), jnp.repeat(keys, search.population, axis=0)
 
 
-def _strategy(population: int, actuators: int) -> tuple[SNES, Any]:
-    strategy = SNES(population_size=population, solution=jnp.zeros((KNOTS, actuators)))
+def _strategy(population: int, width: int) -> tuple[SNES, Any]:
+    strategy = SNES(population_size=population, solution=jnp.zeros((KNOTS, width)))
     return strategy, strategy.default_params.replace(std_init=0.8)
 
 
@@ -144,8 +144,8 @@ def _start(search: Search, shape: tuple[int, int, int], keys: jax.Array) -> tupl
     parts = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(keys)
     state = strategy.init(jax.random.key(0), jnp.zeros((KNOTS, shape[1])), settings)
     state = jax.tree.map(lambda x: jnp.broadcast_to(jax.lax.convert_element_type(x, x.dtype), (count, *x.shape)), state)
-    steps, actuators, conditions = shape
-    actions, center = jnp.zeros((count, steps, actuators)), jnp.zeros((count, conditions, 2))
+    steps, width, conditions = shape
+    actions, center = jnp.zeros((count, steps, width)), jnp.zeros((count, conditions, 2))
     return parts, state, Found(jnp.full(count, jnp.float32(jnp.inf)), actions, center)
 
 

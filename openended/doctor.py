@@ -162,7 +162,7 @@ def physics() -> tuple[str, str]:
     def step(vector, key):
         model = family.prepare(vector)
         state, _ = family.reset(model, key)
-        return family.step(model, state, jnp.ones(family.actuators))[1]
+        return family.step(model, state, jnp.ones(family.actions))[1]
 
     timestep = step(jnp.full(len(family.specs), 0.4), jax.random.key(0))
     finite = all(bool(jnp.all(jnp.isfinite(x))) for x in (timestep.observation, timestep.reward, timestep.value))

@@ -64,6 +64,7 @@ def run(options: argparse.Namespace) -> int:
         kept = remembered(subject.loop.programs, subject.trained, skills, rule, key)
         emit(kept, options.json, wording.archive_lines(kept, about))
         return 0
+    subject = visit(subject, options.suite)
     suite, missing = held_out(options.suite, subject.loop.families)
     if not suite:
         raise CommandError(sentence(missing))
@@ -88,6 +89,20 @@ def restore(folder: Path) -> Subject:
     fresh = loop.init()
     state = recording.final(folder, fresh)
     return Subject(loop, int(state.round), state.learner.params, fresh.learner.params)
+
+
+def visit(subject: Subject, suite: str) -> Subject:
+    """The subject among the families of a suite that has its own; unchanged for any other suite.
+
+    Raises:
+        ConfigurationError: its learner has other widths than the suite.
+    """
+    if suite not in holdout.FOREIGN:
+        return subject
+    try:
+        return subject._replace(loop=subject.loop.among(holdout.foreign(suite, subject.loop.families)))
+    except holdout.HoldoutError as error:
+        raise configuration.ConfigurationError(str(error)) from error
 
 
 def held_out(suite: str, families: Mapping[str, AbstractFamily]) -> tuple[list[HeldOut], str]:

@@ -43,6 +43,11 @@ class Loop:
         self.objective, self.acceptance, self.settings, self.seed = objective, acceptance, settings, seed
         self.programs = Programs(families, learner, objective, search, settings.episodes, settings.block)
 
+    def among(self, families: dict[str, AbstractFamily]) -> Loop:
+        """The same parts among other families of the same layout."""
+        parts = (self.learner, self.generator, self.objective, self.acceptance, self.settings)
+        return Loop(families, *parts, self.programs.search, self.seed)
+
     def init(self) -> LoopState:
         """State before the first round."""
         learner_key, model_key = jax.random.split(jax.random.key(self.seed))

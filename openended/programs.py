@@ -61,7 +61,7 @@ class Programs:
             plays = candidates * self.search.population
             played, block = (jnp.zeros((count, len(family.specs))) for count in (plays, self.block))
             keys, block_keys = (jax.random.split(jax.random.key(0), count) for count in (plays, self.block))
-            actions = jnp.zeros((plays, family.episode_steps, family.actuators))
+            actions = jnp.zeros((plays, family.episode_steps, family.actions))
             jobs["play", name] = played, keys, actions
             jobs["live", name, False] = state.params, block, block_keys
         pool = ThreadPoolExecutor(2)

@@ -120,10 +120,11 @@ def describe(family: AbstractFamily, vector: np.ndarray) -> str:
     turned = [str(i) for i in range(family.actuators) if values[f"reversed_{i}"] >= 0.5]
     hidden = "" if aim["visible"] else ", a target it must find from reward"
     reverse = f"; motors reversed: {', '.join(turned)}" if turned else ""
+    mixed = f"; behind random projection {values['projection']:.0f}" if "projection" in values else ""
     each = " each" if aim.get("combination") == "then" else ""
     return (
         f"{family.describe(values)}, must bring {wording.conditions(aim, '.2f')} for {aim['hold_s']:.2f} s{each} before "
-        f"{aim['limit_s']:.1f} s{hidden}{reverse}"
+        f"{aim['limit_s']:.1f} s{hidden}{reverse}{mixed}"
     )
 
 

@@ -65,7 +65,7 @@ class Chosen(NamedTuple):
     family: str
     vector: np.ndarray  # f32[D]
     description: str
-    witness: Mapping[str, Any] | None  # key: words of the reset key; actions: f32[T, actuators]
+    witness: Mapping[str, Any] | None  # key: words of the reset key; actions: f32[T, actions]
 
 
 def run(options: argparse.Namespace) -> int:
@@ -137,7 +137,7 @@ def watching(family: AbstractFamily) -> Callable[[jax.Array, jax.Array, jax.Arra
 
 
 def watch(family: AbstractFamily, model: Model, key: jax.Array, actions: jax.Array) -> Film:
-    """One episode under actions f32[T, actuators or more], filmed."""
+    """One episode under actions f32[T, actions or more], filmed."""
 
     def frame(state, timestep):
         shapes = family.shapes(model, state.physics)

@@ -282,7 +282,7 @@ def test_the_table_for_people(trained, capsys):
 
 
 def test_what_cannot_be_evaluated_is_one_sentence(trained, tmp_path):
-    with pytest.raises(UsageError, match="--suite is 'nonsense'; allowed: handmade-v1, handmade-v2, sampled, archive"):
+    with pytest.raises(UsageError, match="--suite is 'nonsense'; allowed: handmade-v1, handmade-v2, sampled, stock, archive"):
         evaluate.run(options(trained, suite="nonsense"))
     with pytest.raises(RunFolderError, match="There is no run 'nothing'"):
         evaluate.run(options(trained, run="nothing"))

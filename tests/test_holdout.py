@@ -66,7 +66,9 @@ def test_a_changed_table_or_bound_is_noticed(tmp_path, monkeypatch):
 
 
 def test_an_unknown_suite_is_refused():
-    with pytest.raises(holdout.HoldoutError, match=r"The suite is 'nonsense'; allowed: handmade-v1, handmade-v2, sampled\."):
+    with pytest.raises(
+        holdout.HoldoutError, match=r"The suite is 'nonsense'; allowed: handmade-v1, handmade-v2, sampled, stock\."
+    ):
         holdout.tasks("nonsense", {})
 
 

@@ -37,7 +37,7 @@ def test_sizes_of_the_suites():
     numbers = {
         suite: sum(len(tasks(suite, cls)) for cls in holdout.FAMILIES[suite] if cls is not Probe) for suite in holdout.HASHES
     }
-    assert numbers == {"handmade-v1": 80, "handmade-v2": 188, "sampled": 1000}
+    assert numbers == {"handmade-v1": 80, "handmade-v2": 188, "sampled": 1000, "stock": 96}
 
 
 def test_a_suite_continues_an_older_one():
@@ -72,7 +72,7 @@ def test_what_the_sampled_tasks_are(cls):
     assert max(Counter(task.size for task in mine).values()) <= len(mine) // 3 + 1
     hidden = sum(task.group != "visible" for task in mine)
     assert 0.01 < binom.cdf(hidden, len(mine), 0.25) < 0.99
-    stored = np.load(sampled.FOLDER / f"{made.name}.npy", allow_pickle=False)
+    stored = np.load(sampled.FOLDER / "sampled" / f"{made.name}.npy", allow_pickle=False)
     assert stored.dtype == np.float32
     np.testing.assert_allclose(np.stack([task.vector for task in mine]), _canonical(made, stored), atol=2e-6)
 
@@ -93,7 +93,7 @@ def _canonical(made, units):
 def test_the_published_seeds_draw_the_sampled_tasks():
     """All numbers but the targets, which a search has moved, exactly; no two chunks and no two families alike."""
     made = Probe()
-    stored = np.load(sampled.FOLDER / "probe.npy", allow_pickle=False)
+    stored = np.load(sampled.FOLDER / "sampled" / "probe.npy", allow_pickle=False)
     free = [i for i, spec in enumerate(made.specs) if not spec.name.startswith("target")]
     first, second = (sampled.candidates(made, chunk)[0] for chunk in (0, 1))
     drawn = {row.tobytes() for row in first[:, free]}
@@ -129,7 +129,7 @@ def trials(made, vectors):
     """
     run = jax.jit(validity.player(made))
     rows = jnp.asarray(np.repeat(vectors, STARTS, axis=0))
-    goal, shape = validity._goals(made, rows), (made.episode_steps, made.actuators, made.parts)
+    goal, shape = validity._goals(made, rows), (made.episode_steps, made.actions, made.parts)
     (reset, searching, chance), state, best = validity._start(SEARCH, shape, jax.random.split(jax.random.key(0), len(rows)))
     many, keys = validity._many(SEARCH, rows, reset)
     for generation in range(SEARCH.generations):

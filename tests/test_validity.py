@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from envs import validity
+from envs.interface import PROJECTED
 from envs.navigator import Navigator
 from envs.probe import Probe
 
 SEARCH = validity.Search()
+Behind = functools.partial(Probe, bounds=PROJECTED)  # a projection: 8 actions for two motors
 
 
 @functools.cache
@@ -22,10 +24,11 @@ def grounded(cls, rows=64):
     return family, validity.ground(family, SEARCH, jax.jit(validity.player(family)), vectors, keys)
 
 
-@pytest.mark.parametrize("cls", [Probe, pytest.param(Navigator, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cls", [Probe, Behind, pytest.param(Navigator, marks=pytest.mark.slow)])
 def test_witness_of_a_valid_task_solves_it(cls):
     family, found = grounded(cls)
     valid = np.flatnonzero(np.asarray(found.verdict) == 0)
+    assert found.actions.shape == (64, family.episode_steps, family.actions)
     assert valid.size >= 16, np.bincount(np.asarray(found.verdict), minlength=5)
     replay = jax.jit(jax.vmap(lambda v, k, a: validity.solves(family, v, k, a)))
     assert bool(jnp.all(replay(found.vector, found.key, found.actions)[valid]))

@@ -227,7 +227,7 @@ def _start(family: Any) -> Any:
         keys = jax.random.split(jax.random.key(0), 2)
         model = family.prepare(vector)
         state, _ = family.reset(model, keys[0])
-        actions = jax.random.uniform(keys[1], (STEPS, family.actuators), minval=-1.0)
+        actions = jax.random.uniform(keys[1], (STEPS, family.actions), minval=-1.0)
         last, _ = jax.lax.scan(lambda s, a: (family.step(model, s, a)[0], None), state, actions)
         return family.shapes(model, state.physics), family.shapes(model, last.physics)
 
