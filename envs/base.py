@@ -90,14 +90,16 @@ class AbstractFamily(abc.ABC):
     """One static body plan: the unit of compilation. Subclasses are final and hold no task."""
 
     name: ClassVar[str]
-    sensors: ClassVar[int]  # numbers that `sense` gives
-    actuators: ClassVar[int]
-    features: ClassVar[tuple[FeatureSpec, ...]]
-    own_specs: ClassVar[tuple[ParamSpec, ...]]  # world and body
     control_dt: ClassVar[float]  # s
     max_speed: ClassVar[float]  # the physics gate, in the family's own unit
     speed_unit: ClassVar[str]
-    view: ClassVar[View] = "top"  # from where a still picture shows most: the x-y plane, the x-z plane, or an oblique view
+    # What an option of a family may change: its `__init__` sets these before the base's.
+    sensors: int  # numbers that `sense` gives
+    actuators: int
+    features: tuple[FeatureSpec, ...]
+    own_specs: tuple[ParamSpec, ...]  # world and body
+    option_specs: tuple[ParamSpec, ...] = ()  # world and body of an option: last, so that the others keep their places
+    view: View = "top"  # from where a still picture shows most: the x-y plane, the x-z plane, or an oblique view
     # Rows of `shapes` that are neither the body nor fixed: things that it moves, drawn in another colour.
     object_rows: ClassVar[Mapping[str, tuple[int, ...]]] = {}
     unexported: ClassVar[str] = ""  # what of its physics an MJCF file cannot say, in words
@@ -124,6 +126,7 @@ class AbstractFamily(abc.ABC):
             *self.own_specs,
             *self.bounds.specs(self.actuators),
             *goals.specs(self.features, seconds, hidden_goals, combined_goals),
+            *self.option_specs,
         )
 
     # What a family's author writes.

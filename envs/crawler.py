@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -76,7 +76,7 @@ class Crawler(AbstractFamily):
         FeatureSpec("speed", "m/s", 1, 0.0, 1.2, 0.1, "speed of the torso along the ground"),
         FeatureSpec("foot", "m", 2, -1.0, 1.0, 0.1, "where the first limb's foot is, seen from above"),
     )
-    own_specs: ClassVar[tuple[ParamSpec, ...]] = (
+    own_specs = (
         *terrain.specs(sideways=True),
         ParamSpec("limbs", "body", 2, LIMBS, "", "how many limbs the crawler has", "integer"),
         *(ParamSpec(f"segments_{i}", "body", 1, SEGMENTS, "", f"segments of limb {i}", "integer") for i in range(LIMBS)),

@@ -35,14 +35,15 @@ class Mark(NamedTuple):
 def axes(feature: str, unit: str, size: int, view: str) -> str:
     """World axes along which a goal's target lies: ``xy xz x y z``, or '' when it is no place.
 
-    A convention of the families' feature names: two lengths are a place in the plane of the view (for ``3d``: on the
-    ground), and one length is along the axis that the last part of the name says (``x``, ``tip_y``, ``z``, ``height``).
+    A convention of the families' feature names: two lengths are a place in the plane that the last part of the name says
+    (``tip_xz``) or in that of the view (for ``3d``: on the ground), and one length is along the axis that the last part of
+    the name says (``x``, ``tip_y``, ``z``, ``height``).
     """
     if unit not in _LENGTHS:
         return ""
-    if size == 2:
-        return "xz" if view == "side" else "xy"
     last = feature.rpartition("_")[2]
+    if size == 2:
+        return last if last in ("xy", "xz", "yz") else "xz" if view == "side" else "xy"
     return {"x": "x", "y": "y", "z": "z", "height": "z"}.get(last, "")
 
 

@@ -171,14 +171,16 @@ def set_gravity(system: System, gravity: jax.Array) -> System:
     return system.replace(gravity=gravity)
 
 
-def set_geoms(system: System, index: list[int], position: jax.Array, size: jax.Array) -> System:
+def set_geoms(system: System, index: list[int], position: jax.Array, size: jax.Array, turn: jax.Array | None = None) -> System:
     """Place geoms in the frame of their link, or in the world: position f32[N, 3] m, the first S sizes f32[N, S] m.
 
-    A sphere's size is its radius, a capsule's radius and half length.
+    A sphere's size is its radius, a capsule's radius and half length along its own z. turn: f32[N, 4], as the model has it if
+    left out.
     """
     rows, sizes = jnp.array(index), size.shape[1]
     placed = system.geom_size.at[rows, :sizes].set(size)
-    return system.replace(geom_pos=system.geom_pos.at[rows].set(position), geom_size=placed)
+    turned_ = system.geom_quat if turn is None else jnp.asarray(system.geom_quat).at[rows].set(turn)
+    return system.replace(geom_pos=system.geom_pos.at[rows].set(position), geom_size=placed, geom_quat=turned_)
 
 
 def set_dry_friction(system: System, force: jax.Array) -> System:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +82,7 @@ class Walker(AbstractFamily):
         FeatureSpec("jump", "m", 1, 0.05, 0.3, 0.03, "height of the lowest foot above the ground"),
         FeatureSpec("foot", "m", 2, -0.6, 0.6, 0.08, "where the first leg's foot is: along x and above the ground"),
     )
-    own_specs: ClassVar[tuple[ParamSpec, ...]] = (
+    own_specs = (
         *terrain.specs(),
         ParamSpec("legs", "body", 1, LEGS, "", "how many legs the walker has", "integer"),
         *(ParamSpec(f"segments_{i}", "body", 1, SEGMENTS, "", f"segments of leg {i}", "integer") for i in range(LEGS)),

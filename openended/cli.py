@@ -144,6 +144,7 @@ def _add_family(commands: Any) -> None:
     text = "the families, every number of one family's tasks, or what becomes of tasks drawn from it"
     family = _work(commands, "family", "openended.inspection:family", text)
     family.add_argument("name", nargs="?", metavar="NAME", help="a family; without it, their names")
+    family.add_argument("overrides", nargs="*", metavar="key=value", help="its options, see docs/configuration.md")
     family.add_argument(
         "--sample", type=_count, metavar="N", help="draw N candidates: shares of valid, trivial, witnessed ones"
     )

@@ -66,7 +66,7 @@ def show(options: argparse.Namespace) -> int:
 
 
 def family(options: argparse.Namespace) -> int:
-    """`openended family [NAME [--sample N]]`."""
+    """`openended family [NAME [key=value ...] [--sample N]]`."""
     from openended import configuration
 
     names = sorted(path.stem for path in (configuration.folder() / "family").glob("*.yaml"))
@@ -77,7 +77,7 @@ def family(options: argparse.Namespace) -> int:
         return 0
     if options.name not in names:
         raise configuration.ConfigurationError(f"family is '{options.name}'; allowed: {', '.join(names)}")
-    config = configuration.read([f"family=[{options.name}]"])
+    config = configuration.read([f"family=[{options.name}]", *options.overrides])
     made = configuration.instantiate(config.families[options.name])
     if options.sample:
         return _sample(options, made, configuration.instantiate(config.search))

@@ -132,6 +132,36 @@ def test_navigator_has_the_tasks_obstacles():
     assert model.geom_size[index, 0] == pytest.approx(0.15, rel=1e-5)
 
 
+def test_a_gate_is_a_wall_with_an_opening():
+    """Two capsules whose ends leave the opening free; the gate that is absent and the obstacles are left out."""
+    made = Navigator(gates=True)
+    there = {"gate_0": 1, "gate_0_angle": 0.5, "gate_0_distance": 0.6, "gate_0_offset": 0.2, "gate_0_width": 0.3, "gate_1": 0}
+    model = mujoco.MjModel.from_xml_string(mjcf(made, vector(made, **there, obstacle_0=0, obstacle_1=0, obstacle_2=0)))
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    walls = np.flatnonzero(model.geom_bodyid == 0)
+    assert model.geom_type[walls].tolist() == [mujoco.mjtGeom.mjGEOM_CAPSULE] * 2
+    assert np.all(model.geom_contype[walls] > 0), "it blocks"
+    across, along = np.array([np.cos(0.5), np.sin(0.5), 0.0]), np.array([-np.sin(0.5), np.cos(0.5), 0.0])
+    half = model.geom_size[walls, 1:2] * data.geom_xmat[walls].reshape(-1, 3, 3)[:, :, 2]
+    ends = np.concatenate([data.geom_xpos[walls] - half, data.geom_xpos[walls] + half]) - 0.6 * across
+    np.testing.assert_allclose(ends @ across, 0.0, atol=1e-5)
+    inner = np.sort(np.sort(ends @ along)[1:3])
+    np.testing.assert_allclose(inner, [0.2 - 0.15 - 0.08, 0.2 + 0.15 + 0.08], atol=1e-5)
+
+
+def test_a_twisted_arm_has_its_axes():
+    """Joint 1 turns about an axis that its twist has laid into the plane: MuJoCo's own reading of the file."""
+    made = Reacher(most_links=4, spatial=True)
+    twists = {"twist_0": 0.0, "twist_1": 1.2, "twist_2": 0.0, "twist_3": 0.0}
+    task = vector(made, links=4, gravity_z=-1.0, **twists)
+    model = mujoco.MjModel.from_xml_string(mjcf(made, task))
+    data = mujoco.MjData(model)
+    mujoco.mj_kinematics(model, data)
+    assert (model.nq, model.nu) == (4, 4) and model.opt.gravity[2] == pytest.approx(-1.0, rel=1e-5)
+    np.testing.assert_allclose(data.xaxis, [[0, 0, 1], *[[0, -np.sin(1.2), np.cos(1.2)]] * 3], atol=1e-5)
+
+
 def test_a_puck_moves_alike_in_both():
     """Without obstacles the same commands move the puck the same way: mass, motors, wind and friction are all carried."""
     made = Navigator()

@@ -56,3 +56,9 @@ def test_a_wrong_override_is_refused(override, words):
 def test_a_part_refuses_its_values_by_name(override, words):
     with pytest.raises(ConfigurationError, match=words):
         configuration.build(configuration.read(["experiment=probe", override]))
+
+
+def test_a_family_refuses_its_options_by_name():
+    config = configuration.read(["experiment=probe", "family=[reacher]", "families.reacher.most_links=6"])
+    with pytest.raises(ConfigurationError, match="most_links is 6; allowed: 3 to 5"):
+        configuration.build(config)

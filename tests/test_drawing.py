@@ -21,6 +21,7 @@ def replay(view, along, frames, **changes):
 def test_along_which_axes_a_target_lies():
     assert drawing.axes("tip", "m", 2, "top") == "xy" and drawing.axes("tip", "m", 2, "side") == "xz"
     assert drawing.axes("position", "m", 2, "3d") == "xy" and drawing.axes("tip_x", "m", 1, "top") == "x"
+    assert drawing.axes("tip_xz", "m", 2, "3d") == "xz" and drawing.axes("nose_y", "m", 2, "top") == "xy"
     assert drawing.axes("height", "m", 1, "side") == "z" and drawing.axes("y", "units", 1, "top") == "y"
     assert drawing.axes("velocity", "m/s", 2, "top") == "" and drawing.axes("shoulder", "rad", 1, "side") == ""
 

@@ -22,7 +22,15 @@ from envs.walker import Walker
 
 # One with physics is enough while working: each takes a quarter of a minute to compile.
 REST = (Reacher, Juggler, Swimmer, Cartpole, Pusher, Walker, Crawler)
-FAMILIES = (Probe, Navigator, *(pytest.param(cls, marks=pytest.mark.slow) for cls in REST))
+OPTIONS = {
+    "reacher-5-spatial": functools.partial(Reacher, most_links=5, spatial=True),
+    "navigator-gates": functools.partial(Navigator, gates=True),
+}
+SLOW = (
+    *(pytest.param(cls, marks=pytest.mark.slow) for cls in REST),
+    *(pytest.param(made, marks=pytest.mark.slow, id=name) for name, made in OPTIONS.items()),
+)
+FAMILIES = (Probe, Navigator, *SLOW)
 traces: dict[str, int] = {}
 
 
@@ -87,7 +95,7 @@ def test_what_is_drawn(cls):
     assert any(shape.size and float(jnp.max(jnp.ptp(shape, axis=1))) > 0.01 for shape in found.values()), "nothing moves"
 
 
-@pytest.mark.parametrize("cls", [Probe, *(pytest.param(cls, marks=pytest.mark.slow) for cls in (Navigator, *REST))])
+@pytest.mark.parametrize("cls", [Probe, pytest.param(Navigator, marks=pytest.mark.slow), *SLOW])
 def test_padding_changes_nothing_but_the_widths(cls):
     """A wider layout adds zeros to what is observed and ignores actions that drive nothing."""
     made = family(cls)

@@ -159,6 +159,32 @@ def test_bounds_that_exclude_a_task_are_refused():
         holdout.tasks(SUITE, {"probe": narrow})
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("reacher", {"most_links": 5}),
+        ("reacher", {"spatial": True}),
+        ("reacher", {"most_links": 4, "spatial": True}),
+        ("navigator", {"gates": True}),
+    ],
+)
+@pytest.mark.parametrize("suite_name", [SUITE, "sampled"])
+def test_options_that_widen_a_family_keep_the_tasks(name, options, suite_name):
+    """The same numbers by name; what an option adds is not there: no wall, no twist, no pull along z, motors not reversed."""
+    made, wide = family(name), type(family(name))(**options)
+    old, new = (holdout.rows(suite_name, f) for f in (made, wide))
+    assert len(old) == len(new) and len(wide.specs) > len(made.specs)
+    for before, after in zip(old, new, strict=True):
+        assert (before.group, before.size) == (after.group, after.size)
+        a, b = (decode(f.specs, task.vector) for f, task in ((made, before), (wide, after)))
+        assert all(float(b[key]) == pytest.approx(float(a[key]), abs=2e-5) for key in a)
+        aims = [f.features[int(float(values["feature"]))] for f, values in ((made, a), (wide, b))]
+        assert aims[0] == aims[1]
+        added = {key: float(value) for key, value in b.items() if key not in a}
+        off = [x for key, x in added.items() if key in ("gate_0", "gate_1") or key.startswith(("gravity", "twist", "reversed"))]
+        assert off and max(map(abs, off)) < 1e-6
+
+
 def test_every_way_to_write_a_cell():
     specs = family("navigator").specs
     assert holdout._values(specs, "wind", "-,0.4") == {"wind_y": 0.4}

@@ -72,6 +72,13 @@ def test_bad_input(arguments, complaint, capsys):
     assert code == 2 and complaint in capsys.readouterr().err
 
 
+def test_options_of_a_family(capsys):
+    assert main(["family", "probe", "families.probe.combined_goals=true", "--json"]) == 0
+    assert "feature_2" in {row["name"] for row in json.loads(capsys.readouterr().out)}
+    assert main(["family", "probe", "families.probe.wings=2", "--json"]) == 3
+    assert "wings" in capsys.readouterr().err
+
+
 def test_the_report_as_text_and_json(capsys, monkeypatch):
     monkeypatch.setattr(sampling, "sample", lambda *_: found()[1])
     assert main(["family", "probe", "--sample", str(COUNT), "--json"]) == 0

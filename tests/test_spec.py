@@ -60,6 +60,20 @@ def test_every_number_of_a_family_is_explained(family):
     assert [s.part for s in specs] == sorted((s.part for s in specs), key=["world", "body", "interface", "goal"].index)
 
 
+@pytest.mark.parametrize(
+    ("family", "options"), [(Navigator, {"gates": True}), (Reacher, {"spatial": True}), (Reacher, {"most_links": 5})]
+)
+def test_an_option_explains_its_numbers_and_puts_them_last(family, options):
+    """Only more links, which come with motors of their own, put numbers between the others."""
+    plain, wide = family().specs, family(**options).specs
+    assert len({spec.name for spec in wide}) == len(wide) > len(plain)
+    assert all(spec.meaning and spec.low <= spec.high for spec in wide)
+    if "most_links" not in options:
+        assert all(new == old or new.name in ("feature", "feature_2") for new, old in zip(wide, plain, strict=False))
+    order = [spec.name for spec in wide if spec.name in {old.name for old in plain}]
+    assert order == [spec.name for spec in plain]
+
+
 @pytest.mark.parametrize("family", [Probe, Navigator, Reacher])
 def test_snapping_changes_no_task(family):
     specs = family().specs
