@@ -25,8 +25,8 @@ GEOM_TYPES = {0: "plane", 2: "sphere", 3: "capsule", 4: "ellipsoid", 5: "cylinde
 _LOST = """
 What MJCF cannot carry: the delay of {delay} control steps of {dt:g} s before a motor obeys, sensor noise of {noise:.3g},
 and the goal itself: {goal}.{unexported}
-Brax runs this body in its spring pipeline; MuJoCo's contacts and joints differ in detail. Velocities decay at {drag:.3g} per
-second there; here each joint is damped by that rate times its inertia in the reference pose, which is exact for one body
+Brax runs this body in its {pipeline} pipeline; MuJoCo's contacts and joints differ in detail. Velocities decay at {drag:.3g}
+per second there; here each joint is damped by that rate times its inertia in the reference pose, which is exact for one body
 and close for a chain. The start pose is the keyframe. Controls are in the order of the policy's actions.
 """
 
@@ -62,8 +62,8 @@ class TaskEnv(Env):
 
     @property
     def backend(self) -> str:
-        """The families with bodies run in brax's spring pipeline."""
-        return "spring"
+        """The pipeline of brax that moves the body; empty for a family without one."""
+        return self.family.pipeline
 
     @property
     def dt(self) -> float:
@@ -105,7 +105,9 @@ class _Body:
     """A task's System as numpy arrays, written as XML."""
 
     def __init__(self, family: AbstractFamily, model: base.Model):
-        self.family, self.task, self.system = family, model.task, jax.tree.map(np.asarray, model.system)
+        self.family, self.task = family, model.task
+        # As it was built: other pipelines than spring change it when they adopt it.
+        self.system = jax.tree.map(np.asarray, family.build(model.task.world, model.task.body))
         self.start = np.asarray(family.begin(model, jax.random.key(0)).q)
         self.motors_on = np.asarray(family.active(model))
         self.drag = max(0.0, -float(self.system.vel_damping))
@@ -248,7 +250,9 @@ class _Body:
         unexported = f" Nor this: {self.family.unexported}." if self.family.unexported else ""
         if self.family.bounds.projects:
             unexported += " Nor the random matrices between a policy and this body: controls are those of its own motors."
-        return _LOST.format(delay=delay, dt=dt, noise=noise, goal=words, drag=self.drag, unexported=unexported)
+        return _LOST.format(
+            delay=delay, dt=dt, noise=noise, goal=words, drag=self.drag, unexported=unexported, pipeline=self.family.pipeline
+        )
 
     def _condition(self, part: int) -> str:
         goal, feature = self.task.goal, self.family.features[int(self.task.goal.feature[part])]

@@ -102,6 +102,8 @@ class AbstractFamily(abc.ABC):
     view: View = "top"  # from where a still picture shows most: the x-y plane, the x-z plane, or an oblique view
     # Rows of `shapes` that are neither the body nor fixed: things that it moves, drawn in another colour.
     object_rows: ClassVar[Mapping[str, tuple[int, ...]]] = {}
+    pipelines: ClassVar[tuple[str, ...]] = ()  # of Brax that can move the body as its tasks say
+    pipeline: str = ""  # the one that does
     unexported: ClassVar[str] = ""  # what of its physics an MJCF file cannot say, in words
 
     def __init__(

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from envs import physics
-from envs.base import AbstractFamily, Model
+from envs.base import Model
+from envs.embodied import EmbodiedFamily
 from envs.goals import FeatureSpec
 from envs.spec import ParamSpec
 
@@ -31,7 +32,7 @@ def mjcf(poles: int = POLES) -> str:
 </worldbody><actuator><general joint="rail" gainprm="1" ctrllimited="true" ctrlrange="-1 1"/></actuator></mujoco>"""
 
 
-class Cartpole(AbstractFamily):
+class Cartpole(EmbodiedFamily):
     """Poles hinged in a chain on a cart, in the vertical plane of the rail (x along it, z up); they pass through the rail.
 
     A pole is a light rod with half of its mass at either end; one control step is 3 timesteps of 1/60 s. Poles beyond the
@@ -43,6 +44,7 @@ class Cartpole(AbstractFamily):
     name = "cartpole"
     sensors = 4 + 3 * POLES
     actuators = 1
+    pipelines = ("spring", "generalized", "mjx")
     control_dt = 0.05
     max_speed = 20.0
     speed_unit = "m/s"
@@ -67,7 +69,7 @@ class Cartpole(AbstractFamily):
 
     def __init__(self, **options):
         super().__init__(**options)
-        self._system = physics.load(mjcf())
+        self._system = self.moves.load(mjcf())
 
     def build(self, world: dict, body: dict) -> Any:
         """System with this task's lengths, masses, motor and gravity."""
@@ -91,11 +93,11 @@ class Cartpole(AbstractFamily):
         """The cart within 0.05 m of the origin and every hinge within 0.05 rad of straight, at rest."""
         noise = jax.random.uniform(key, (1 + POLES,), minval=-0.05, maxval=0.05)
         start = noise.at[1].add(jnp.pi * (1.0 - model.task.world["upright"]))
-        return physics.begin(model.system, start, jnp.zeros(1 + POLES))
+        return self.moves.begin(model.system, start, jnp.zeros(1 + POLES))
 
     def move(self, model: Model, state: Any, control: jax.Array) -> Any:
         """Three timesteps of 1/60 s."""
-        return physics.advance(model.system, state, control, SUBSTEPS, then=physics.joint_velocities)
+        return self.moves.advance(model.system, state, control, SUBSTEPS, chained=True)
 
     def sense(self, model: Model, state: Any) -> jax.Array:
         """f32[13], see the class."""

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from envs import physics, terrain, walking
-from envs.base import AbstractFamily, Model
+from envs.base import Model
+from envs.embodied import EmbodiedFamily
 from envs.goals import FeatureSpec
 from envs.spec import ParamSpec
 
@@ -48,7 +49,7 @@ def _limb(i: int, segments: int) -> str:
     return bodies + "</body>" * segments
 
 
-class Crawler(AbstractFamily):
+class Crawler(EmbodiedFamily):
     """A round torso with a free joint and limbs around it that row, step and push; one control step is 4 timesteps of 0.0125 s.
 
     Limbs beyond ``limbs`` and the second segment of a limb of one are cut loose. A hip swings its limb sideways about an axis

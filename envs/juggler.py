@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from envs import physics
-from envs.base import AbstractFamily, Model
+from envs.base import Model
+from envs.embodied import EmbodiedFamily
 from envs.goals import FeatureSpec
 from envs.spec import ParamSpec
 
@@ -53,7 +54,7 @@ def _xml() -> str:
 {"".join(_BALL.format(i=i) for i in range(BALLS))}</worldbody><actuator>{_MOTORS}</actuator></mujoco>"""
 
 
-class Juggler(AbstractFamily):
+class Juggler(EmbodiedFamily):
     """A paddle on servos and one or two balls in the plane x-z; one control step is 4 timesteps of 0.0125 s.
 
     The paddle's home is the origin, the floor is 0.7 m below it. Rims at either end of the plate, the second ball and the peg
@@ -69,6 +70,7 @@ class Juggler(AbstractFamily):
     unexported = "contacts bounce back with a coefficient of restitution of their own"
     sensors = 17
     actuators = 3
+    pipelines = ("spring", "mjx")  # generalized would throw what bounces back along the surface, too
     control_dt = 0.05
     max_speed = 20.0
     speed_unit = "m/s"
@@ -108,7 +110,7 @@ class Juggler(AbstractFamily):
 
     def __init__(self, **options):
         super().__init__(**options)
-        self._system = physics.load(_xml())
+        self._system = self.moves.load(_xml())
 
     def build(self, world: dict, body: dict) -> Any:
         """System with this task's plate, rims, balls, peg, masses, servos, contacts and gravity."""
@@ -137,11 +139,11 @@ class Juggler(AbstractFamily):
         second = first + jnp.stack([body["second_offset"], body["second_height"] + 2.0 * body["radius"]])
         start = jnp.concatenate([jnp.stack([jnp.zeros(()), sag, jnp.zeros(())]), first, second])
         start = start + jnp.concatenate([jnp.zeros(3), jax.random.uniform(key, (2 * BALLS,), minval=-0.02, maxval=0.02)])
-        return physics.begin(model.system, start, jnp.zeros(3 + 2 * BALLS).at[3].set(world["throw"]))
+        return self.moves.begin(model.system, start, jnp.zeros(3 + 2 * BALLS).at[3].set(world["throw"]))
 
     def move(self, model: Model, state: Any, control: jax.Array) -> Any:
         """Four timesteps of 0.0125 s."""
-        return physics.advance(model.system, state, control, SUBSTEPS)
+        return self.moves.advance(model.system, state, control, SUBSTEPS)
 
     def sense(self, model: Model, state: Any) -> jax.Array:
         """f32[17], see the class."""

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from envs import physics
-from envs.base import AbstractFamily, Model
+from envs.base import Model
+from envs.embodied import EmbodiedFamily
 from envs.goals import FeatureSpec
 from envs.spec import ParamSpec
 
@@ -57,7 +58,7 @@ def _gate_specs(i: int) -> tuple[ParamSpec, ...]:
     )
 
 
-class Navigator(AbstractFamily):
+class Navigator(EmbodiedFamily):
     """A puck of 0.08 m radius on two slide joints; one control step is one timestep of 0.05 s.
 
     Sensors (10): position x y [m], velocity x y [m/s], and for each obstacle the direction to it scaled by
@@ -70,6 +71,7 @@ class Navigator(AbstractFamily):
 
     name = "navigator"
     actuators = 2
+    pipelines = ("spring", "generalized", "mjx")
     control_dt = 0.05
     max_speed = 12.0
     speed_unit = "m/s"
@@ -93,7 +95,7 @@ class Navigator(AbstractFamily):
         self.sensors = 10 + 4 * self.gates
         self.option_specs = tuple(spec for i in range(self.gates) for spec in _gate_specs(i))
         super().__init__(**options)
-        self._system = physics.load(_xml(self.gates))
+        self._system = self.moves.load(_xml(self.gates))
 
     def build(self, world: dict, body: dict) -> Any:
         """System with this task's mass, motors, wind and obstacles."""
@@ -114,11 +116,11 @@ class Navigator(AbstractFamily):
     def begin(self, model: Model, key: jax.Array) -> Any:
         """The puck rests within 0.05 m of the origin."""
         start = jax.random.uniform(key, (2,), minval=-0.05, maxval=0.05)
-        return physics.begin(model.system, start, jnp.zeros(2))
+        return self.moves.begin(model.system, start, jnp.zeros(2))
 
     def move(self, model: Model, state: Any, control: jax.Array) -> Any:
         """One timestep of 0.05 s, or eight of 1/160 s."""
-        return physics.advance(model.system, state, control, SUBSTEPS if self.gates else 1)
+        return self.moves.advance(model.system, state, control, SUBSTEPS if self.gates else 1)
 
     def sense(self, model: Model, state: Any) -> jax.Array:
         """f32[sensors], see the class."""

@@ -1,4 +1,4 @@
-"""The only importer of Brax: load a body once, rebuild its System from a task inside the vmapped rollout, step it.
+"""Brax for the families: load a body once, rebuild its System from a task inside the vmapped rollout, step it.
 
 Brax's spring pipeline (``brax/spring/pipeline.py``) works at acceleration level with joints as stiff springs. The spring
 constants scale with the mass of each link here, so the joint's frequency, and with it the largest stable timestep, is the
@@ -34,7 +34,7 @@ with quiet():
     from brax import actuator as actuator
     from brax import com as com
     from brax import envs as own_envs
-    from brax import kinematics
+    from brax import kinematics as kinematics
     from brax.base import Motion as Motion
     from brax.base import System as System
     from brax.base import Transform as Transform
@@ -204,7 +204,7 @@ def begin(system: System, q: jax.Array, qd: jax.Array) -> Any:
 
 
 def as_it_is(system: System, state: Any) -> Any:
-    """No correction."""
+    """The correction that corrects nothing."""
     return state
 
 
@@ -256,22 +256,26 @@ def rub(system: System, state: Any) -> Any:
 
 
 def resist(fluid: Fluid) -> Correction:
-    """What a fluid does before each timestep, along, across and in turning.
+    """What a fluid does before each timestep, along, across and in turning: `slowed`.
 
-    Velocities relative to the current decay as exp(-rate t), which is exact and stable for any rate; Brax's own fluid is
-    isotropic at low speed and explicit.
+    It is exact and stable for any rate; Brax's own fluid is isotropic at low speed and explicit.
     """
 
     def slow(system: System, now: Any) -> Any:
-        rates = (fluid.along, fluid.across, fluid.turning)
-        along_kept, across_kept, turning_kept = (jnp.exp(-rate * system.opt.timestep)[:, None] for rate in rates)
-        axis = jax.vmap(rotate, (None, 0))(jnp.array([1.0, 0.0, 0.0]), now.x_i.rot)
-        relative = now.xd_i.vel - fluid.current
-        along = jnp.sum(relative * axis, axis=1, keepdims=True) * axis
-        velocity = fluid.current + along_kept * along + across_kept * (relative - along)
-        return now.replace(xd_i=now.xd_i.replace(vel=velocity, ang=turning_kept * now.xd_i.ang))
+        return now.replace(xd_i=slowed(fluid, system.opt.timestep, now.x_i, now.xd_i))
 
     return slow
+
+
+def slowed(fluid: Fluid, seconds: jax.Array, x_i: Transform, xd_i: Motion) -> Motion:
+    """Velocities of mass centres after so long: relative to the current they decay as exp(-rate t)."""
+    rates = (fluid.along, fluid.across, fluid.turning)
+    along_kept, across_kept, turning_kept = (jnp.exp(-rate * seconds)[:, None] for rate in rates)
+    axis = jax.vmap(rotate, (None, 0))(jnp.array([1.0, 0.0, 0.0]), x_i.rot)
+    relative = xd_i.vel - fluid.current
+    along = jnp.sum(relative * axis, axis=1, keepdims=True) * axis
+    velocity = fluid.current + along_kept * along + across_kept * (relative - along)
+    return xd_i.replace(vel=velocity, ang=turning_kept * xd_i.ang)
 
 
 def point(state: Any, link: int, offset: jax.Array) -> jax.Array:

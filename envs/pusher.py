@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from envs import physics
-from envs.base import AbstractFamily, Model
+from envs.base import Model
+from envs.embodied import EmbodiedFamily
 from envs.goals import FeatureSpec
 from envs.spec import ParamSpec
 
@@ -42,7 +43,7 @@ def _obstacle_specs(i: int) -> tuple[ParamSpec, ...]:
     )
 
 
-class Pusher(AbstractFamily):
+class Pusher(EmbodiedFamily):
     """A puck of 0.08 m radius and a round object, both on two slide joints; one control step is 4 timesteps of 0.0125 s.
 
     Puck, object and obstacles touch with Brax's own contacts; the object rubs on the table (dry friction), and both are slowed
@@ -54,6 +55,7 @@ class Pusher(AbstractFamily):
     name = "pusher"
     sensors = 8 + 2 * OBSTACLES
     actuators = 2
+    pipelines = ("spring", "mjx")  # generalized would throw what bounces back along the surface, too
     control_dt = 0.05
     max_speed = 12.0
     speed_unit = "m/s"
@@ -84,7 +86,7 @@ class Pusher(AbstractFamily):
 
     def __init__(self, **options):
         super().__init__(**options)
-        self._system = physics.load(mjcf())
+        self._system = self.moves.load(mjcf())
 
     def build(self, world: dict, body: dict) -> Any:
         """System with this task's masses, sizes, motors, frictions and obstacles."""
@@ -110,11 +112,11 @@ class Pusher(AbstractFamily):
         angle, away = world["object_angle"], RADIUS + world["object_radius"] + world["gap"]
         place = world["object_distance"] * _toward(angle)
         start = jnp.concatenate([place + away * _toward(angle + world["side"]), place])
-        return physics.begin(model.system, start + jax.random.uniform(key, (4,), minval=-0.01, maxval=0.01), jnp.zeros(4))
+        return self.moves.begin(model.system, start + jax.random.uniform(key, (4,), minval=-0.01, maxval=0.01), jnp.zeros(4))
 
     def move(self, model: Model, state: Any, control: jax.Array) -> Any:
         """Four timesteps of 0.0125 s."""
-        return physics.advance(model.system, state, control, SUBSTEPS, then=physics.rub)
+        return self.moves.advance(model.system, state, control, SUBSTEPS, rubbing=True)
 
     def sense(self, model: Model, state: Any) -> jax.Array:
         """f32[12], see the class."""

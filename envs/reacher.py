@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from envs import physics
-from envs.base import AbstractFamily, Model
+from envs.base import Model
+from envs.embodied import EmbodiedFamily
 from envs.goals import FeatureSpec
 from envs.spec import ParamSpec
 
@@ -59,7 +60,7 @@ def _spatial_specs(links: int) -> tuple[ParamSpec, ...]:
     )
 
 
-class Reacher(AbstractFamily):
+class Reacher(EmbodiedFamily):
     """Capsule links on hinges about z; one control step is 4 timesteps of 0.0125 s.
 
     The third link exists or not (``links`` 3 or 2); an absent link is cut loose and takes no part. Sensors (11): the
@@ -73,6 +74,7 @@ class Reacher(AbstractFamily):
     """
 
     name = "reacher"
+    pipelines = ("spring", "generalized", "mjx")
     control_dt = 0.05
     max_speed = 60.0
     speed_unit = "rad/s"
@@ -95,7 +97,7 @@ class Reacher(AbstractFamily):
             self.view = "3d"
             self.features = (*self.features, *_HIGHER)  # at the end: the others keep their numbers
         super().__init__(**options)
-        self._system = physics.load(_xml(most_links))
+        self._system = self.moves.load(_xml(most_links))
 
     def build(self, world: dict, body: dict) -> Any:
         """System with this task's lengths, twists, masses, motors and gravity."""
@@ -125,11 +127,11 @@ class Reacher(AbstractFamily):
         """The arm is bent by about half a radian per joint, within 0.1 rad, at rest."""
         bent = jnp.full(self.actuators, 0.5).at[0].set(0.0)
         start = bent + jax.random.uniform(key, (self.actuators,), minval=-0.1, maxval=0.1)
-        return physics.begin(model.system, start, jnp.zeros(self.actuators))
+        return self.moves.begin(model.system, start, jnp.zeros(self.actuators))
 
     def move(self, model: Model, state: Any, control: jax.Array) -> Any:
         """Four timesteps of 0.0125 s."""
-        return physics.advance(model.system, state, control, SUBSTEPS, then=physics.joint_velocities)
+        return self.moves.advance(model.system, state, control, SUBSTEPS, chained=True)
 
     def active(self, model: Model) -> jax.Array:
         """Motors of the links that exist."""

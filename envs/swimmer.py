@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from envs import physics
-from envs.base import AbstractFamily, Model
+from envs.base import Model
+from envs.embodied import EmbodiedFamily
 from envs.goals import FeatureSpec
 from envs.spec import ParamSpec
 
@@ -33,7 +34,7 @@ def _xml() -> str:
 <actuator>{motors}</actuator></mujoco>"""
 
 
-class Swimmer(AbstractFamily):
+class Swimmer(EmbodiedFamily):
     """Capsule links in a row, the nose of the first at the front; one control step is 4 timesteps of 0.0125 s.
 
     The fluid resists each link by resistive force theory (Gray and Hancock 1955): a force per length proportional to the
@@ -47,6 +48,7 @@ class Swimmer(AbstractFamily):
     unexported = "a fluid resists each link, more across than along it, and may flow"
     sensors = 7 + 2 * JOINTS
     actuators = JOINTS
+    pipelines = ("spring", "generalized", "mjx")
     control_dt = 0.05
     max_speed = 60.0
     speed_unit = "rad/s"
@@ -72,7 +74,7 @@ class Swimmer(AbstractFamily):
 
     def __init__(self, **options):
         super().__init__(**options)
-        self._system = physics.load(_xml())
+        self._system = self.moves.load(_xml())
 
     def build(self, world: dict, body: dict) -> Any:
         """System with this task's links and joints; the fluid acts in `move`."""
@@ -97,12 +99,11 @@ class Swimmer(AbstractFamily):
         """The middle of the body at the origin, heading along x, joints within 0.1 rad of straight, at rest."""
         bent = jax.random.uniform(key, (JOINTS,), minval=-0.1, maxval=0.1)
         nose = jnp.sum(_lengths(model.task.body) * _exists(model.task.body)) / 2.0
-        return physics.begin(model.system, jnp.concatenate([nose[None], jnp.zeros(2), bent]), jnp.zeros(3 + JOINTS))
+        return self.moves.begin(model.system, jnp.concatenate([nose[None], jnp.zeros(2), bent]), jnp.zeros(3 + JOINTS))
 
     def move(self, model: Model, state: Any, control: jax.Array) -> Any:
         """Four timesteps of 0.0125 s in the fluid."""
-        water = physics.resist(_fluid(model))
-        return physics.advance(model.system, state, control, SUBSTEPS, first=water, then=physics.joint_velocities)
+        return self.moves.advance(model.system, state, control, SUBSTEPS, chained=True, fluid=_fluid(model))
 
     def active(self, model: Model) -> jax.Array:
         """Motors between links that exist."""

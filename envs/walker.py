@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from envs import physics, terrain
-from envs.base import AbstractFamily, Model
+from envs.base import Model
+from envs.embodied import EmbodiedFamily
 from envs.goals import FeatureSpec
 from envs.spec import ParamSpec
 
@@ -56,7 +57,7 @@ def _ball(name: str, radius: float, at: str) -> str:
     return f'<geom name="{name}" type="sphere" pos="{at}" size="{radius}" mass="0" contype="1" conaffinity="0"/>'
 
 
-class Walker(AbstractFamily):
+class Walker(EmbodiedFamily):
     """A torso on legs in the plane x-z, x forwards; one control step is 3 timesteps of 1/60 s.
 
     Legs beyond ``legs`` and the lower segment of a leg of one are cut loose. A single leg stands under the middle, the first

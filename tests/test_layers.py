@@ -53,11 +53,13 @@ PARTS = 3  # the layer of interchangeable parts: each is one file, which knows i
 ENVS = {
     **dict.fromkeys(["spec", "drawing"], 0),
     **dict.fromkeys(["base", "physics", "walking", "terrain", "goals", "interface", "validity"], 1),
-    **dict.fromkeys(["holdout", "sampled", "render", "portraits", "adapters", "."], 3),
+    **dict.fromkeys(["pipelines", "reduced", "embodied"], 1),
+    **dict.fromkeys(["holdout", "sampled", "render", "portraits", "adapters", "compared", "."], 3),
 }
 FAMILY = 2
 
-IMPORTS_BRAX = {"envs.physics", "envs.adapters"}
+# Spring, what all pipelines share and loading; the two pipelines in the joints' coordinates; brax environments.
+IMPORTS_BRAX = {"envs.physics", "envs.reduced", "envs.adapters"}
 
 MAX_FUNCTION, P90_FUNCTION, MAX_PARAMETERS, MAX_FILE = 60, 45, 8, 300
 
@@ -154,7 +156,7 @@ def test_envs_know_nothing_of_openended(name: str) -> None:
 
 
 @every_module()
-def test_brax_has_two_importers(name: str) -> None:
+def test_brax_has_three_importers(name: str) -> None:
     if name not in IMPORTS_BRAX:
         assert not {other for other in imports(name) if other.split(".")[0] == "brax"}
 

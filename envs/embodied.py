@@ -1,0 +1,33 @@
+"""What is the same for all families whose body Brax moves: the choice of a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import jax
+
+from envs.base import AbstractFamily, Model
+from envs.pipelines import Pipeline, Spring
+from envs.reduced import Generalized, Mjx
+
+PIPELINES: Mapping[str, Pipeline] = {"spring": Spring(), "generalized": Generalized(), "mjx": Mjx()}
+
+
+class EmbodiedFamily(AbstractFamily):
+    """A family with a body. Its ``begin`` and ``move`` go through ``self.moves``, the pipeline that was chosen."""
+
+    pipelines: ClassVar[tuple[str, ...]] = ("spring",)
+
+    def __init__(self, pipeline: str = "spring", **options):
+        super().__init__(**options)
+        if pipeline not in self.pipelines:
+            allowed = ", ".join(self.pipelines)
+            raise ValueError(f"families.{self.name}.pipeline is '{pipeline}'; allowed: {allowed}")
+        self.pipeline = pipeline
+        self.moves = PIPELINES[pipeline]
+
+    def prepare(self, vector: jax.Array) -> Model:
+        """As every family's, with the System that the pipeline reads."""
+        model = super().prepare(vector)
+        return model._replace(system=self.moves.adopt(model.system))
