@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from openended import configuration
-from openended.archive import Archive
+from openended.archive import Archive, EvaluationRow, EventRow, RoundRecord, TaskRow
 
 FAMILIES = {"navigator": 32, "reacher": 27}  # numbers of a task
 REASONS = {
@@ -68,6 +68,17 @@ def make_run(folder: Path, tasks: int, events: int, seed: int = 0) -> Path:
         db.execute("INSERT INTO run VALUES ('round', ?)", (str(rounds),))
         db.execute("COMMIT")
     return folder
+
+
+def grow(folder: Path, ids: list[str]) -> None:
+    """One more round: a new task, and a test of each of these tasks, of which every other one is found forgotten."""
+    with Archive(folder / "archive.db") as archive:
+        round = archive.last_round() + 1
+        tests = [EvaluationRow(id, VERSIONS + round, "retention", 16, 2, 0.0, 0.4) for id in ids]
+        verdicts = [EventRow(id, "forgotten", "solved in 2 of 16 lifetimes") for id in ids[::2]]
+        row = TaskRow(f"navigator-n{round}", "navigator", [0.5] * 32, GOAL, "a new one", "frontier", "skill", round, 0, 9.0)
+        events = [EventRow(row.id, "frontier", REASONS["frontier"]), *verdicts]
+        archive.commit_round(RoundRecord(round, [row], events=events, evaluations=tests, metrics={"steps_total": round * 1e6}))
 
 
 def _evaluations(db, rng: random.Random, task: str, status: str, at: int) -> None:

@@ -118,6 +118,21 @@ def test_every_page_shows_something(page, served, shelf, scheme):
     assert len(np.unique(shades, axis=0)) > 100
     assert (np.median(shades) > 128) == (scheme == "light")
     assert not page.locator("[role=alert]:not(:empty)").count()
+    assert shelf != "index" or "–" not in page.inner_text("#health")
+
+
+def test_a_table_is_taken_along_as_it_is_shown(page, served):
+    page.goto(f"{served.url}/runs/made/index.html")
+    page.wait_for_selector("#families tbody tr", timeout=20_000)
+    took = {}
+    for form in ("CSV", "JSON"):
+        with page.expect_download() as waiting:
+            page.locator("section", has=page.locator("#families")).get_by_role("button", name=form).click()
+        took[form] = Path(waiting.value.path()).read_text()
+        assert waiting.value.suggested_filename == f"made-families.{form.lower()}"
+    head, *rows = [line.split(",") for line in took["CSV"].splitlines()]
+    assert head[:2] == ["family", "tasks"] and sum(int(row[1]) for row in rows) == 500
+    assert [[row[name] for name in head[:8]] for row in json.loads(took["JSON"])] == [row[:8] for row in rows]
 
 
 def test_script_in_a_description_is_text(page, served):

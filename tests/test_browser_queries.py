@@ -100,6 +100,31 @@ def test_forgetting_is_shown_where_it_was_found(folder):
         assert found["cells"] == [[0, 1, 16, 16, 0], [0, 2, 1, 8, 1], [0, 3, 7, 8, 0]]
 
 
+def test_what_is_read_in_pieces_is_what_is_read_at_once(tmp_path):
+    """An archive that grew in front of an open browser, one opened anew, and the tables renewed task by task agree."""
+    folder = make_run(tmp_path / "made", 200, 1200)
+    told = lambda queries: [pages.memory(queries), queries.facets(), queries.families(), queries.happenings(), facts(queries)]  # noqa: E731
+    facts = lambda queries: queries.rows("SELECT * FROM fact ORDER BY id")  # noqa: E731
+    with Queries(folder / "archive.db") as old, Queries(folder / "archive.db") as new:
+        old.refresh()
+        before = told(old)
+        lost = before[0]["tasks"][3]
+        with Archive(folder / "archive.db") as archive:
+            round = archive.last_round() + 1
+            rows = [EvaluationRow(lost, 61, "retention", 16, 2, 0.0, 0.4), EvaluationRow(lost, 62, "audit", 16, 3, 0.0, 0.5)]
+            archive.commit_round(
+                RoundRecord(round, events=[event(lost, "forgotten", "solved in 2 of 16 lifetimes")], evaluations=rows)
+            )
+        old.refresh()
+        new.refresh()
+        assert told(old) == told(new) != before
+        assert lost in pages.memory(old)["forgotten_now"] and [3, 62, 3, 16, 1] in pages.memory(old)["cells"]
+        new._db.execute("DELETE FROM fact")
+        new._seen = (round, 0, 0, 0)
+        new._renew()
+        assert facts(new) == facts(old) and len(facts(new)) == 200
+
+
 def test_forest_and_ancestors(folder):
     with Queries(folder / "archive.db") as queries:
         queries.refresh()
@@ -143,6 +168,17 @@ def test_what_is_no_archive_is_told_in_a_sentence(tmp_path, content):
     with pytest.raises(Missing) as told:
         Run(tmp_path).archive()
     assert str(told.value).endswith(".") and "\n" not in str(told.value)
+
+
+def test_a_configuration_is_read_again_when_it_has_changed(folder):
+    run = Run(folder)
+    first = run.config()
+    assert first == {"run": {"name": "x"}} and run.config() is first
+    (folder / "config.yaml").write_text("run: {name: another}\n")
+    assert run.config()["run"]["name"] == "another"
+    (folder / "config.yaml").unlink()
+    with pytest.raises(Missing):
+        run.config()
 
 
 def test_only_real_run_folders_are_found(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import os
 import secrets
 import socket
 import threading
@@ -14,6 +15,8 @@ from openended.browser.app import create
 from openended.browser.guard import LOOPBACK
 from openended.browser.runs import Missing, Runs
 from openended.locate import CommandError, find_run
+
+NICE = 5  # training beside goes first
 
 
 def run(options: argparse.Namespace) -> int:
@@ -40,8 +43,10 @@ def serve(runs: Runs, host: str, port: int, token: str | None) -> int:
     count = len(runs.names())
     what = f"{count} run{'' if count == 1 else 's'} of '{runs.root}'" if count else f"no run in '{runs.root}' yet"
     print(f"Archive browser, {what}: http://{shown}:{port}/{f'?token={token}' if token else ''}   (Ctrl-C ends it)", flush=True)
+    os.nice(NICE)
     _warm(app)
     config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off")
+    config.timeout_keep_alive = 30  # pages ask every 2 s, hidden ones every 10 s
     uvicorn.Server(config).run(sockets=[listener])
     return 0
 

@@ -41,7 +41,7 @@ def export(runs: Runs, folder: Path, replays: int) -> str:
 async def _write(app: Any, runs: Runs, folder: Path, replays: int) -> tuple[int, int]:
     written = missing = 0
     for address in _addresses(runs, replays):
-        code, body = await _ask(app, address)
+        code, body = await ask(app, address)
         if code != 200:
             missing += 1
             continue
@@ -77,11 +77,11 @@ def _of_tasks(run: Run, base: str, replays: int) -> Iterator[str]:
         yield from (f"{base}/replay/{task['id']}/{who}-0.bin" for who in ("final", "untrained", "witness"))
 
 
-async def _ask(app: Any, address: str) -> tuple[int, bytes]:
+async def ask(app: Any, address: str, query: bytes = b"") -> tuple[int, bytes]:
     """(status, body) of a GET, straight from the application."""
     scope = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http",
-        "path": address, "raw_path": quote(address).encode(), "query_string": b"", "root_path": "",
+        "path": address, "raw_path": quote(address).encode(), "query_string": query, "root_path": "",
         "headers": [(b"host", STATIC_HOST.encode())], "client": ("127.0.0.1", 0), "server": (STATIC_HOST, 80),
     }  # fmt: skip
     found: dict[str, Any] = {"status": 500, "body": []}

@@ -20,15 +20,15 @@ NODE = ["id", "parent", "family", "status", "kind", "round", "difficulty", "forg
 
 def overview(run: Run, archive: Queries) -> dict[str, Any]:
     """Series of every metric, held-out intervals, events by round, families, learners."""
-    series = archive.series()
+    series, families = archive.series(), archive.families()
     warm = [value or 0.0 for value in series.get("compiled", [])][2:]
     return {
         "run": run.name,
         "rounds": archive.last_round(),
         "series": series,
         "happenings": archive.happenings(),
-        "families": archive.families(),
-        "quarantined": archive.facets()["status"].get("quarantined", 0),
+        "families": families,
+        "quarantined": sum(row["quarantined"] for row in families),
         "recompilations": sum(warm),
         "learners": run.learners(),
     }
@@ -46,30 +46,8 @@ def forest(archive: Queries) -> dict[str, list[Any]]:
 
 
 def memory(archive: Queries) -> dict[str, Any]:
-    """Retention matrix. ``cells``: [task index, learner version, successes, lifetimes, forgotten 0 or 1], the latest of each.
-
-    A test that gave a verdict has an event of the same round and the same counts; otherwise the task stays what it was.
-    """
-    lost: dict[tuple[str, int, str], bool] = {}
-    for task, round, reason, kind in archive.verdicts():
-        lost[task, round, reason] = kind == "forgotten"
-    now: dict[str, bool] = {}
-    index: dict[str, int] = {}
-    cells: dict[tuple[int, int], list[int]] = {}
-    accepted: dict[str, int] = {}
-    for task, version, purpose, n, k, round in archive.tests():
-        now[task] = lost.get((task, round, f"solved in {k} of {n} lifetimes"), now.get(task, False))
-        row = index.setdefault(task, len(index))
-        if purpose == "new":
-            accepted.setdefault(task, version)
-        cells[row, version] = [row, version, k, n, int(now[task])]
-    return {
-        "tasks": list(index),
-        "accepted_at": [accepted.get(task) for task in index],
-        "families": _families(archive, list(index)),
-        "forgotten_now": [task for task in index if now[task]],
-        "cells": list(cells.values()),
-    }
+    """Retention matrix. ``cells``: the latest [task index, learner version, successes, lifetimes, forgotten 0 or 1]."""
+    return archive.retention()
 
 
 def points(archive: Queries, family: str) -> dict[str, Any]:
@@ -187,8 +165,3 @@ def interval(share: float | None, lifetimes: int) -> list[float] | None:
         return None
     low, high = clopper_pearson(round(share * lifetimes), lifetimes)
     return [float(low), float(high)]
-
-
-def _families(archive: Queries, ids: list[str]) -> list[str]:
-    of = dict(archive.rows("SELECT id, family FROM task WHERE status = 'accepted'"))
-    return [of.get(id, "") for id in ids]

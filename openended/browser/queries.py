@@ -10,12 +10,14 @@ import functools
 import json
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from openended.archive_reading import Reading
 from openended.archive_rows import STATUSES
+from openended.browser.retention import Retention
 
 TABLES = {
     "tasks": "task",
@@ -33,6 +35,7 @@ SORTS = {
     "family": "t.family",
 }
 CHUNK = 2000  # tasks whose facts are renewed in one transaction
+_NOTHING = (0, 0, 0, 0)  # last round, and newest row of task, event, evaluation, of what was taken in
 _TEMPORARY = """
 PRAGMA temp_store = MEMORY;
 PRAGMA temp.cache_size = -65536;
@@ -53,8 +56,17 @@ _FACTS = f"""INSERT OR REPLACE INTO fact
         (SELECT kind FROM event e WHERE e.task = t.id AND kind IN ('forgotten', 'restored') ORDER BY seq DESC LIMIT 1) AS lost,
         {_SHARE.format(what="IN ('new', 'retention', 'audit')")} AS success, {_SHARE.format(what="= 'old'")} AS old
     FROM task t WHERE t.id IN (SELECT id FROM changed LIMIT {CHUNK}))"""
-_HAPPENED = """INSERT INTO happened SELECT round, kind, brief(reason), count(*) FROM event WHERE seq > ? AND seq <= ?
-    GROUP BY 1, 2, 3 ON CONFLICT DO UPDATE SET many = many + excluded.many"""
+_EVENT = "(SELECT task, reason, kind, max(seq) FROM event WHERE kind IN {what} GROUP BY +task)"
+_LAST = "(SELECT task, 1.0 * k / n AS share, max(rowid) FROM evaluation WHERE n > 0 AND purpose {what} GROUP BY +task)"
+_EVERY = f"""INSERT INTO fact
+    SELECT t.id, brief(r.reason), s.share, s.share - o.share, coalesce(l.kind = 'forgotten', 0) FROM task t
+    LEFT JOIN {_EVENT.format(what=STATUSES)} r ON r.task = t.id
+    LEFT JOIN {_EVENT.format(what="('forgotten', 'restored')")} l ON l.task = t.id
+    LEFT JOIN {_LAST.format(what="IN ('new', 'retention', 'audit')")} s ON s.task = t.id
+    LEFT JOIN {_LAST.format(what="= 'old'")} o ON o.task = t.id"""  # the same as _FACTS, in one pass over everything
+_HAPPENED = """INSERT INTO happened SELECT round, kind, brief(reason), sum(many) FROM
+    (SELECT round, kind, reason, count(*) AS many FROM event WHERE seq > ? AND seq <= ? GROUP BY 1, 2, 3) GROUP BY 1, 2, 3
+    ON CONFLICT DO UPDATE SET many = many + excluded.many"""
 _FROM = "FROM task t JOIN fact f ON f.id = t.id LEFT JOIN hard h ON h.id = t.id"
 _BRIEF = """t.id, t.family, t.status, t.kind, t.round, t.cost_bits, t.description, f.reason, f.success, f.progress, f.forgotten,
     h.bits"""
@@ -103,7 +115,8 @@ class Queries(Reading):
     def __init__(self, path: str | Path) -> None:
         super().__init__(path, readonly=True)
         self._lock = threading.RLock()
-        self._seen = (0, 0, 0, 0)  # last round, and newest row of task, event, evaluation
+        self._seen = _NOTHING
+        self._retention = Retention()
         with self._guard():
             self._db.create_function("brief", 1, brief, deterministic=True)
             self._db.executescript(_TEMPORARY)
@@ -113,21 +126,27 @@ class Queries(Reading):
         with self._lock:
             now = self._newest()
             if any(a < b for a, b in zip(now, self._seen, strict=True)):
-                self._seen = (0, 0, 0, 0)
-                with self._guard():
-                    self._db.executescript("DELETE FROM fact; DELETE FROM happened;")
-            _, task, event, evaluation = self._seen
+                self._seen, self._retention = _NOTHING, Retention()
             with self._guard():
-                self._db.execute(
-                    """INSERT OR IGNORE INTO changed SELECT id FROM task WHERE rowid > ? UNION SELECT task FROM event
-                    WHERE seq > ? AND task IS NOT NULL UNION SELECT task FROM evaluation WHERE rowid > ?""",
-                    (task, event, evaluation),
-                )
-                self._db.execute(_HAPPENED, (event, now[2]))
-                while self._db.execute("SELECT 1 FROM changed LIMIT 1").fetchone():
-                    self._db.execute(_FACTS)
-                    self._db.execute(f"DELETE FROM changed WHERE id IN (SELECT id FROM changed LIMIT {CHUNK})")
+                if self._seen == _NOTHING:
+                    self._db.executescript("DELETE FROM fact; DELETE FROM happened;")
+                    self._db.execute(_EVERY)
+                else:
+                    self._renew()
+                self._db.execute(_HAPPENED, (self._seen[2], now[2]))
             self._seen = now
+
+    def _renew(self) -> None:
+        """The facts of the tasks that have new rows."""
+        _, task, event, evaluation = self._seen
+        self._db.execute(
+            """INSERT OR IGNORE INTO changed SELECT id FROM task WHERE rowid > ? UNION SELECT task FROM event
+            WHERE seq > ? AND task IS NOT NULL UNION SELECT task FROM evaluation WHERE rowid > ?""",
+            (task, event, evaluation),
+        )
+        while self._db.execute("SELECT 1 FROM changed LIMIT 1").fetchone():
+            self._db.execute(_FACTS)
+            self._db.execute(f"DELETE FROM changed WHERE id IN (SELECT id FROM changed LIMIT {CHUNK})")
 
     def set_difficulty(self, bits: dict[str, float]) -> None:
         """Remember the difficulty of tasks, in bits; it is computed from the bodies, see `studio`."""
@@ -150,19 +169,33 @@ class Queries(Reading):
         return total, [dict(zip(BRIEF, row, strict=True)) for row in found]
 
     def facets(self) -> dict[str, dict[str, int]]:
-        """How many tasks there are of each family, status, kind and reason."""
-        names = {"family": "t.family", "status": "t.status", "kind": "t.kind", "reason": "f.reason"}
-        counts = {n: dict(self.rows(f"SELECT {c}, count(*) {_FROM} GROUP BY 1 ORDER BY 2 DESC")) for n, c in names.items()}
-        counts["status"]["forgotten"] = self.rows("SELECT count(*) FROM fact WHERE forgotten")[0][0]
-        return counts
+        """How many tasks there are of each family, status, kind and reason, the most frequent first."""
+        counts: dict[str, Counter[str]] = {name: Counter() for name in ("family", "status", "kind", "reason")}
+        for family, status, kind, reason, forgotten, many in self._counts():
+            for name, value in (("family", family), ("status", status), ("kind", kind), ("reason", reason)):
+                counts[name][value] += many
+            counts["status"]["forgotten"] += many if forgotten else 0
+        return {name: dict(count.most_common()) for name, count in counts.items()}
 
     def families(self) -> list[dict[str, Any]]:
         """Numbers of every family: proposed, and how many have each status; skills and speed-ups apart, forgotten."""
-        sql = f"""SELECT t.family, count(*), sum(t.status = 'accepted' AND t.kind = 'skill'), sum(t.status = 'accepted' AND
-            t.kind = 'speedup'), sum(t.status = 'frontier'), sum(t.status = 'rejected'), sum(t.status = 'quarantined'),
-            sum(f.forgotten AND t.status = 'accepted') {_FROM} GROUP BY 1 ORDER BY 1"""
-        names = ["family", "tasks", "skills", "speedups", "frontier", "rejected", "quarantined", "forgotten"]
-        return [dict(zip(names, row, strict=True)) for row in self.rows(sql)]
+        names = ("tasks", "skills", "speedups", "frontier", "rejected", "quarantined", "forgotten")
+        found: dict[str, dict[str, Any]] = {}
+        for family, status, kind, _, forgotten, many in self._counts():
+            row = found.setdefault(family, {"family": family, **dict.fromkeys(names, 0)})
+            row["tasks"] += many
+            if status != "accepted":
+                row[status] = row.get(status, 0) + many
+                continue
+            row["skills" if kind == "skill" else "speedups"] += many
+            row["forgotten"] += many if forgotten else 0
+        return [found[family] for family in sorted(found)]
+
+    def _counts(self) -> list[tuple[Any, ...]]:
+        """(family, status, kind, reason, forgotten, how many tasks)."""
+        return self.rows(
+            "SELECT family, status, kind, reason, forgotten, count(*) FROM task JOIN fact USING (id) GROUP BY 1, 2, 3, 4, 5"
+        )
 
     def series(self) -> dict[str, list[float | None]]:
         """Every metric by round: equally long lists, the rounds themselves under ``round``."""
@@ -186,18 +219,17 @@ class Queries(Reading):
             LEFT JOIN parentage p ON p.rowid = (SELECT min(rowid) FROM parentage q WHERE q.child = t.id) ORDER BY t.rowid"""
         )
 
-    def tests(self) -> list[tuple[Any, ...]]:
-        """Evaluations of tasks that were ever accepted: task, learner version, purpose, n, k, round; oldest first."""
-        return self.rows(
-            """SELECT e.task, e.learner_version, e.purpose, e.n, e.k, e.round FROM evaluation e JOIN task t ON t.id = e.task
-            WHERE t.status = 'accepted' AND e.purpose IN ('new', 'retention', 'audit') ORDER BY e.rowid"""
-        )
-
-    def verdicts(self) -> list[tuple[Any, ...]]:
-        """(task, round, reason, forgotten or restored), oldest first."""
-        return self.rows(
-            "SELECT task, round, reason, kind FROM event WHERE kind IN ('forgotten', 'restored') AND task NOT NULL ORDER BY seq"
-        )
+    def retention(self) -> dict[str, Any]:
+        """The retention matrix of the accepted tasks; rows that an earlier call has read are not read again."""
+        with self._lock, self._snapshot():
+            event, evaluation = self._retention.seen
+            verdicts = """SELECT seq, task, round, reason, kind FROM event WHERE kind IN ('forgotten', 'restored') AND seq > ?
+                AND task NOT NULL ORDER BY seq"""
+            tests = """SELECT rowid, task, learner_version, purpose, n, k, round FROM evaluation WHERE rowid > ?
+                AND purpose IN ('new', 'retention', 'audit') ORDER BY rowid"""
+            self._retention.take(self._rows(verdicts, [event]), self._rows(tests, [evaluation]))
+            families = dict(self._rows("SELECT id, family FROM task WHERE status = 'accepted'"))
+        return self._retention.matrix(families)
 
     def vectors(self, family: str, limit: int) -> list[tuple[str, str, int, str, int]]:
         """(id, vector as JSON, round, status, forgotten) of a family: accepted tasks and the newest others, up to a limit."""

@@ -100,7 +100,7 @@ def data(desk: Desk) -> APIRouter:
         return Response(to_bytes(found), media_type="application/json", headers={"cache-control": "no-cache"})
 
     @router.get("/runs/{run}/data/health.json")
-    def health(run: Name) -> Response:
+    async def health(run: Name) -> Response:  # asked for every 2 s by every page: a few small files, no thread
         found = desk.runs.find(run).health()
         return Response(to_bytes(plain(found)), media_type="application/json", headers={"cache-control": "no-store"})
 
@@ -116,7 +116,7 @@ def data(desk: Desk) -> APIRouter:
     @router.get("/runs/{run}/data/heldout.json")
     def heldout(request: Request, run: Name) -> Response:
         found = desk.runs.find(run)
-        lifetimes = desk.studio(found).lifetimes()
+        lifetimes = desk.studio(found).lifetimes()  # loads the task space: the archive is not kept waiting for that
         return desk.data(request, found, "heldout", lambda archive: told.heldout(archive, lifetimes))
 
     @router.get("/runs/{run}/data/lineage.json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import threading
 import time
@@ -35,6 +36,7 @@ class Run:
         self._archive: Queries | None = None
         self._inode: tuple[Any, ...] | None = None
         self._taken: tuple[Any, ...] | None = None
+        self._config: tuple[Any, dict[str, Any]] | None = None
         self._answers: OrderedDict[str, tuple[Any, Any]] = OrderedDict()
 
     def archive(self) -> Queries:
@@ -82,12 +84,15 @@ class Run:
             return known[1]
 
     def config(self) -> dict[str, Any]:
-        """The stored configuration; `Missing` when it cannot be read."""
+        """The stored configuration, read again when the file has changed; `Missing` when it cannot be read."""
         try:
-            config: dict[str, Any] = plain(read_config(self.folder))
-        except (RunFolderError, TypeError) as error:
+            status = (self.folder / "config.yaml").stat()
+            stamp = status.st_ino, status.st_mtime_ns, status.st_size
+            if self._config is None or self._config[0] != stamp:
+                self._config = stamp, plain(read_config(self.folder))
+            return self._config[1]
+        except (RunFolderError, TypeError, OSError) as error:
             raise Missing(str(error)) from error
-        return config
 
     def health(self) -> dict[str, Any]:
         """Heartbeat, last good checkpoint, disk; and a number that changes when the archive does."""
@@ -135,18 +140,20 @@ class Runs:
 
     def names(self) -> list[str]:
         """Names of the folders that hold a run: real folders with a configuration, no links to elsewhere."""
-        try:
-            folders = sorted(path for path in self.root.iterdir() if not path.name.startswith("."))
-        except OSError:
-            return []
-        return [path.name for path in folders if self.only in (None, path.name) and _is_run(path)]
+        return [name for name in sorted(self._listed()) if _is_run(self.root / name)]
 
     def find(self, name: str) -> Run:
         """The run of that name; `Missing` when there is none."""
-        if name not in self.names():
+        if name not in self._listed() or not _is_run(self.root / name):
             raise Missing(f"There is no run '{name[:80]}' here.")
         with self._lock:
             return self._known.setdefault(name, Run(self.root / name))
+
+    def _listed(self) -> set[str]:
+        """What is in the folder and may be a run."""
+        with contextlib.suppress(OSError):
+            return {name for name in os.listdir(self.root) if not name.startswith(".") and self.only in (None, name)}
+        return set()
 
 
 def _is_run(path: Path) -> bool:

@@ -38,6 +38,8 @@ class Studio:
         self._stills: OrderedDict[str, bytes] = OrderedDict()
         self._params: dict[tuple[str, int], Any] = {}
         self._measuring: threading.Thread | None = None
+        self._lifetimes: dict[str, int] | None = None
+        self._counting = threading.Lock()
 
     @functools.cached_property
     def loop(self) -> Loop:
@@ -78,7 +80,13 @@ class Studio:
         return parameters(made, np.nan_to_num(np.asarray(vector, np.float32)))
 
     def lifetimes(self) -> dict[str, int]:
-        """Held-out lifetimes behind each metric ``heldout_...``: tasks of the suite times lifetimes of each."""
+        """Held-out lifetimes behind each metric ``heldout_...``: tasks of the suite times lifetimes of each. Counted once."""
+        with self._counting:
+            if self._lifetimes is None:
+                self._lifetimes = self._count_lifetimes()
+            return self._lifetimes
+
+    def _count_lifetimes(self) -> dict[str, int]:
         from openended import evaluate
 
         heldout = self.run.config().get("heldout") or {}

@@ -105,7 +105,27 @@ export function table(node, heads, rows) {
   const right = heads.map((head) => Array.isArray(head));
   const head = el("thead", {}, el("tr", {}, heads.map((name, i) => el("th", { scope: "col", class: right[i] ? "n" : null }, right[i] ? name[0] : name))));
   const body = el("tbody", {}, rows.map((row) => row instanceof Node ? row : el("tr", {}, row.map((cell, i) => el("td", { class: right[i] ? "n" : null }, cell instanceof Node ? cell : String(cell))))));
+  carry(node);
   return fill(node, head, body);
+}
+
+// Every table that is shown can be taken along as it is shown.
+const carried = new WeakSet();
+function carry(node) {
+  if (carried.has(node)) return;
+  carried.add(node);
+  const quote = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  const forms = {
+    csv: (heads, rows) => [heads, ...rows].map((row) => row.map(quote).join(",") + "\n").join(""),
+    json: (heads, rows) => JSON.stringify(rows.map((row) => Object.fromEntries(row.map((cell, i) => [heads[i] || `column ${i + 1}`, cell]))), null, 1),
+  };
+  const save = (form) => {
+    const [heads, ...rows] = [...node.rows].map((row) => [...row.cells].map((cell) => cell.textContent.trim()));
+    const href = URL.createObjectURL(new Blob([forms[form](heads, rows)]));
+    el("a", { href, download: `${run || "runs"}-${node.id}.${form}` }).click();
+    setTimeout(() => URL.revokeObjectURL(href), 1000);
+  };
+  (node.closest(".scroll") ?? node).after(el("p", { class: "carry" }, Object.keys(forms).map((form) => el("button", { type: "button", title: "this table as it is shown", onclick: () => save(form) }, form.toUpperCase()))));
 }
 
 /** Follow the run: `changed` is called at once, and whenever the archive has changed. */
@@ -159,7 +179,7 @@ export function bind(form, changed) {
 
 /** A canvas that follows its size and the theme; draw(context, width, height). */
 export function canvas(node, draw) {
-  const context = node.getContext("2d");
+  const context = node.getContext("2d", { willReadFrequently: true });
   let waiting = false;
   const paint = () => {
     waiting = false;

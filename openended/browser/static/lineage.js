@@ -25,7 +25,7 @@ function build() {
   root = hierarchy({ i: -1, children: tops }, (item) => (folded.has(item.i) ? [] : item.children));
   tree().nodeSize([1, 1]).separation((a, b) => (a.parent === b.parent ? 1 : 1.4))(root);
   dots = root.descendants().filter((d) => d.data.i >= 0);
-  depth = Math.max(1, ...dots.map((d) => d.depth));
+  depth = Math.max(1, dots.at(-1)?.depth ?? 1); // the dots come generation by generation
   if (!dots.includes(focus)) focus = dots[0] ?? null;
   const count = dots.length, shown = count === 1 ? "1 task" : `${number(count)} tasks`;
   byId("count").textContent = count ? `${shown}, ${number(tops.length)} of them drawn at random, up to ${depth} generations.` : "No task yet.";
@@ -45,13 +45,18 @@ function fit() {
   fitted = true;
 }
 function ramp(part) { return `hsl(${250 - 210 * part} 70% ${48 + 8 * part}%)`; }
+function ends(values) {
+  let low = Infinity, high = -Infinity;
+  for (const x of values) if (x !== null) { if (x < low) low = x; if (x > high) high = x; }
+  return [low, high - low || 1];
+}
 function paintOf(now) {
-  const c = columns;
-  if (now.colour === "round") { const top = Math.max(1, ...c.round); return (i) => ramp(c.round[i] / top); }
-  if (now.colour === "difficulty") { const known = c.difficulty.filter((x) => x !== null), low = Math.min(...known), high = Math.max(...known); return (i) => (c.difficulty[i] === null ? colour("still") : ramp((c.difficulty[i] - low) / (high - low || 1))); }
-  if (now.colour === "retained") return (i) => (c.status[i] !== "accepted" ? colour("still") : c.forgotten[i] ? colour("lost") : colour("kept"));
-  const names = [...new Set(c.family)].sort();
-  return (i) => PALETTE[names.indexOf(c.family[i]) % PALETTE.length];
+  const c = columns, still = colour("still"), lost = colour("lost"), kept = colour("kept");
+  if (now.colour === "round") { const [, top] = ends([0, ...new Set(c.round)]); return (i) => ramp(c.round[i] / top); }
+  if (now.colour === "difficulty") { const [low, span] = ends(c.difficulty); return (i) => (c.difficulty[i] === null ? still : ramp((c.difficulty[i] - low) / span)); }
+  if (now.colour === "retained") return (i) => (c.status[i] !== "accepted" ? still : c.forgotten[i] ? lost : kept);
+  const place = new Map([...new Set(c.family)].sort().map((name, k) => [name, PALETTE[k % PALETTE.length]]));
+  return (i) => place.get(c.family[i]);
 }
 function legend(now) {
   const item = (paint, text) => { const i = el("i"); i.style.background = paint; return [i, text]; };
@@ -60,27 +65,43 @@ function legend(now) {
 }
 function draw(pen, width, height) {
   if (!root) return;
-  const now = values(), ink = paintOf(now), { x, y, zoom } = view, inside = (d) => { const sy = y + zoom * py(d); return sy > -200 && sy < height + 200; };
-  pen.lineWidth = 1; pen.strokeStyle = colour("line");
+  const ink = paintOf(values()), { x, y, zoom } = view, panel = colour("panel"), dark = colour("ink"), soft = colour("soft");
+  const radius = Math.min(7, Math.max(1.6, 4.2 * zoom)), fine = 11 * zoom > 2.5;
+  pen.lineWidth = 1; pen.strokeStyle = colour("line"); pen.font = "11px system-ui, DejaVu Sans, sans-serif";
+  lines(pen, width, height, fine);
+  for (const accepted of [false, true]) { // the accepted above the others; of dots on one another, one
+    let row = -1, last = -Infinity;
+    for (const d of dots) {
+      const { i } = d.data, sx = x + zoom * px(d), sy = y + zoom * py(d);
+      if ((columns.status[i] === "accepted") !== accepted || sy < -20 || sy > height + 20 || sx < -20 || sx > width + 20) continue;
+      if (d.depth === row && sy - last < 0.6) continue;
+      row = d.depth; last = sy;
+      pen.fillStyle = accepted ? ink(i) : panel; pen.strokeStyle = ink(i); pen.lineWidth = 1.3;
+      if (!fine) { if (accepted) pen.fillRect(sx - radius, sy - radius, 2 * radius, 2 * radius); else pen.strokeRect(sx - radius, sy - radius, 2 * radius, 2 * radius); continue; }
+      pen.beginPath(); pen.arc(sx, sy, radius, 0, 7); pen.fill();
+      if (!accepted) pen.stroke();
+      if (folded.has(i)) { pen.fillStyle = dark; pen.fillText(`+${d.data.children.length}`, sx + radius + 3, sy + 4); }
+      else if (zoom > 1.15) { pen.fillStyle = soft; pen.fillText(columns.id[i], sx + radius + 4, sy + 4); }
+    }
+  }
+  if (focus) { pen.strokeStyle = dark; pen.lineWidth = 2; pen.beginPath(); pen.arc(x + zoom * px(focus), y + zoom * py(focus), radius + 3, 0, 7); pen.stroke(); }
+}
+/** From parents to children; of lines on one another one, and straight where a curve could not be told from it. */
+function lines(pen, width, height, fine) {
+  const { x, y, zoom } = view;
+  let row = -1, last = -Infinity, from = -Infinity;
   pen.beginPath();
   for (const d of dots) {
     const p = d.parent;
-    if (p.data.i < 0 || !(inside(d) || inside(p))) continue;
-    const x0 = x + zoom * px(p), y0 = y + zoom * py(p), x1 = x + zoom * px(d), y1 = y + zoom * py(d), m = (x0 + x1) / 2;
-    pen.moveTo(x0, y0); pen.bezierCurveTo(m, y0, m, y1, x1, y1);
+    if (p.data.i < 0) continue;
+    const y0 = y + zoom * py(p), y1 = y + zoom * py(d), x1 = x + zoom * px(d), x0 = x + zoom * px(p), m = (x0 + x1) / 2;
+    if (Math.max(y0, y1) < 0 || Math.min(y0, y1) > height || x1 < 0 || x0 > width) continue;
+    if (d.depth === row && y1 - last < 0.6 && y0 - from < 0.6) continue;
+    row = d.depth; last = y1; from = y0;
+    pen.moveTo(x0, y0);
+    if (fine) pen.bezierCurveTo(m, y0, m, y1, x1, y1); else pen.lineTo(x1, y1);
   }
   pen.stroke();
-  const radius = Math.min(7, Math.max(1.6, 4.2 * zoom));
-  for (const d of dots) {
-    if (!inside(d)) continue;
-    const { i } = d.data, sx = x + zoom * px(d), sy = y + zoom * py(d);
-    if (sx < -20 || sx > width + 20) continue;
-    pen.beginPath(); pen.arc(sx, sy, radius, 0, 7);
-    if (columns.status[i] === "accepted") { pen.fillStyle = ink(i); pen.fill(); } else { pen.fillStyle = colour("panel"); pen.fill(); pen.strokeStyle = ink(i); pen.lineWidth = 1.3; pen.stroke(); }
-    if (folded.has(i)) { pen.fillStyle = colour("ink"); pen.fillText(`+${d.data.children.length}`, sx + radius + 3, sy + 4); }
-    else if (zoom > 1.15) { pen.fillStyle = colour("soft"); pen.font = "11px system-ui, DejaVu Sans, sans-serif"; pen.fillText(columns.id[i], sx + radius + 4, sy + 4); }
-  }
-  if (focus) { pen.strokeStyle = colour("ink"); pen.lineWidth = 2; pen.beginPath(); pen.arc(x + zoom * px(focus), y + zoom * py(focus), radius + 3, 0, 7); pen.stroke(); }
 }
 function at(event) {
   const box = node.getBoundingClientRect(), mx = event.clientX - box.left, my = event.clientY - box.top;

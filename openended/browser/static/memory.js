@@ -16,10 +16,10 @@ function order() {
   rows = memory.tasks.map((_, i) => i).filter((i) => !now.family || memory.families[i] === now.family);
   if (now.order === "forgotten") rows.sort((a, b) => lost.has(memory.tasks[b]) - lost.has(memory.tasks[a]) || times[b] - times[a]);
   if (now.order === "family") rows.sort((a, b) => memory.families[a].localeCompare(memory.families[b]) || a - b);
-  const n = memory.cells.length, sum = times.reduce((a, b) => a + b, 0);
+  const place = new Map(memory.tasks.map((id, i) => [id, i])), n = memory.cells.length, sum = times.reduce((a, b) => a + b, 0);
   byId("count").textContent = n ? `${number(rows.length)} tasks, ${number(versions.length)} learners, ${number(n)} tests, of which ${number(sum)} found a task forgotten; ${number(lost.size)} are forgotten now.` : "No accepted task was tested yet.";
   table(byId("forgotten"), ["task", "family", ["tests", "n"], ["found forgotten", "n"], ["latest", "n"]], memory.forgotten_now.map((id) => {
-    const i = memory.tasks.indexOf(id), own = memory.cells.filter((cell) => cell[0] === i), last = own.at(-1);
+    const i = place.get(id), own = [...(cells.get(i)?.values() ?? [])], last = own.at(-1);
     return [el("a", { href: taskPage(id) }, id), memory.families[i], own.length, times[i], last ? `${last[2]} of ${last[3]}, learner ${last[1]}` : "–"];
   }));
   if (!memory.forgotten_now.length) fill(byId("forgotten"), el("tbody", {}, el("tr", {}, el("td", {}, "No accepted task is forgotten."))));

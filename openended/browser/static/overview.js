@@ -5,12 +5,14 @@ import { plot } from "./plots.js";
 const COLOURS = { accepted: PALETTE[0], retained: PALETTE[2], first: PALETTE[4], last: PALETTE[0], hidden: PALETTE[3] };
 const PURPOSES = ["learn", "verify", "retention", "screen", "witness", "audit"];
 const KINDS = { accepted: PALETTE[2], frontier: PALETTE[0], rejected: PALETTE[7], quarantined: PALETTE[1], forgotten: "#e0452c", restored: PALETTE[4] };
-let last = null;
+let last = null, health = null;
 
 async function show() {
   try {
     const overview = await data("overview.json");
     last = overview;
+    if (health) strip(health);
+    if (!byId("heldout").childElementCount) fill(byId("heldout"), el("p", { class: "empty" }, "Loading …"));
     byId("note").textContent = overview.rounds < 1 ? "The run has no finished round yet: numbers appear with the first." : "";
     numbers(overview); plots(overview); families(overview); reasons(overview); tables();
     held(await data("heldout.json"));
@@ -71,13 +73,14 @@ function tables() {
   const links = ["tasks", "events", "evaluations", "parentage", "metrics"].flatMap((name) => ["csv", "json"].map((form) => el("a", { href: `${home}table/${name}.${form}` }, `${name}.${form}`)));
   fill(byId("tables"), links);
 }
-document.addEventListener("health", ({ detail: h }) => {
+document.addEventListener("health", ({ detail }) => { health = detail; strip(health); });
+function strip(h) {
   const facts = [
-    ["state", h.state, h.state === "stale"], ["heartbeat", `${duration(h.heartbeat_age_s)} ago`, h.state === "stale"],
+    ["state", h.state, h.state === "stale"], ["heartbeat", h.heartbeat_age_s === null ? "none" : `${duration(h.heartbeat_age_s)} ago`, h.state === "stale"],
     ["last good checkpoint", h.checkpoint_round === null ? "none yet" : `round ${h.checkpoint_round}, ${duration(h.checkpoint_age_s)} ago`],
     ["disk left", bytes(h.disk_free_bytes), h.disk_free_bytes < 2e9], ["quarantined tasks", number(last?.quarantined ?? null)],
     ["recompilations after warming up", number(last?.recompilations ?? null), last?.recompilations > 0],
   ];
   fill(byId("health"), facts.map(([name, value, bad]) => el("div", {}, el("dt", {}, name), el("dd", { class: bad ? "bad" : null }, value))));
-});
+}
 follow(show);
