@@ -229,8 +229,8 @@ class AbstractFamily(abc.ABC):
 
     def action_mask(self, model: Model) -> jax.Array:
         """f32[layout.actions]: 1 where an action drives a motor of this task; behind a projection each drives all of them."""
-        driving = jnp.ones(self.actions) if self.bounds.projects else self.active(model)
-        return jnp.zeros(self.layout.actions).at[: self.actions].set(driving)
+        none = jnp.zeros(self.layout.actions)
+        return none.at[: self.actions].set(jnp.ones(self.actions) if self.bounds.projects else self.active(model))
 
     def _value(self, model: Model, physics: Any) -> jax.Array:
         return self.measure(model, physics)[model.task.goal.feature]

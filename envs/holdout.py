@@ -57,6 +57,7 @@ HASHES = {
     "handmade-v1": "b99c1042e79a448379d51ffdb80f0f5959f064c5bb027884c563bb9a40b300ba",
     "handmade-v2": "79dd217586c2eb33564cae0b9b61d02f0dae80c48ae868664baa03d42681f570",
     "sampled": "eccaa25fff12aade85c55a2421c944f5a9e3a7a38417bc56ec0c1f6767fd57ab",
+    "stock": "4de08459589a21f40dcfa442c60d34a90d4fc2a73c6d656b401b0e3dbd72c5f3",
 }
 _FOLDER = Path(__file__).resolve().parent / "suites"
 

@@ -238,8 +238,8 @@ class Swimmer(Stock):
 
     def before(self) -> physics.Correction:
         """The fluid."""
-        rates = (jnp.full(3, rate) for rate in (0.8, 6.0, 5.0))
-        return physics.resist(physics.Fluid(*rates, current=jnp.zeros(3)))
+        along, across, turning = (jnp.full(3, rate) for rate in (0.8, 6.0, 5.0))
+        return physics.resist(physics.Fluid(along, across, turning, current=jnp.zeros(3)))
 
 
 BODIES: tuple[type[Stock], ...] = (Reacher, InvertedPendulum, Hopper, Walker2d, HalfCheetah, Ant, Pusher, Swimmer)
