@@ -20,9 +20,12 @@ WALL = 0.08  # m, half the thickness of a gate's wall
 ARM = 5.0  # m, half the length of a wall to either side of its opening: no puck gets round it
 SHOWN = 1.2  # m, how far a wall is drawn to either side of the middle of its opening
 # Where there may be gates: in one timestep of 0.05 s a fast puck would jump through a wall, and in a corner of two, whose
-# impulses Brax averages, it loses half of its speed in a timestep. At 12 m/s that adds up to less than the two radii.
+# impulses Brax averages, it loses half of its speed in a timestep. At 12 m/s that adds up to less than the two radii; only
+# where one wall blocks the other's opening but for a slit may a puck be squeezed through.
 SUBSTEPS = 8
 PARKED = 50.0  # m above the plane: where an absent obstacle waits
+_ANY = (-3.1416, 3.1416)  # rad
+_TURN = (1.05, 2.09)  # rad between gates: a fast puck would wedge itself through where walls cross at a sharper angle
 
 
 def _xml(gates: int) -> str:
@@ -49,9 +52,12 @@ def _obstacle_specs(i: int) -> tuple[ParamSpec, ...]:
 
 
 def _gate_specs(i: int) -> tuple[ParamSpec, ...]:
+    since = f"that of gate {i - 1}" if i else "the start"
     return (
         ParamSpec(f"gate_{i}", "world", 0.0, 1.0, "", f"a wall with an opening, gate {i}, crosses the plane", "flag"),
-        ParamSpec(f"gate_{i}_angle", "world", -3.1416, 3.1416, "rad", f"direction of gate {i} from the start, across its wall"),
+        ParamSpec(
+            f"gate_{i}_angle", "world", *(_TURN if i else _ANY), "rad", f"direction of gate {i} from {since}, across its wall"
+        ),
         ParamSpec(f"gate_{i}_distance", "world", 0.35, 0.8, "m", f"distance of the wall of gate {i} from the start"),
         ParamSpec(f"gate_{i}_offset", "world", -0.4, 0.4, "m", f"where the opening of gate {i} is along its wall"),
         ParamSpec(f"gate_{i}_width", "world", 0.24, 0.5, "m", f"width of the opening of gate {i}"),
@@ -64,9 +70,9 @@ class Navigator(EmbodiedFamily):
     Sensors (10): position x y [m], velocity x y [m/s], and for each obstacle the direction to it scaled by
     ``exp(-gap / 0.3 m)`` (zero when absent). Actions (2): force along x and y. Contacts are Brax's own.
 
-    With ``gates`` a task may have two: walls that cross the plane with one opening each, which may cross each other. For
-    each of them there are four sensors more: the way to the middle of the opening [m] and the direction to the nearest
-    point of the wall, scaled like that to an obstacle. One control step is then 8 timesteps of 1/160 s.
+    With ``gates`` a task may have two: walls across the plane with one opening each, which cross each other at 60 to 120
+    degrees. For each of them there are four sensors more: the way to the middle of the opening [m] and the direction to the
+    nearest point of the wall, scaled like that to an obstacle. One control step is then 8 timesteps of 1/160 s.
     """
 
     name = "navigator"
@@ -222,7 +228,7 @@ def _walls(world: dict, gates: int) -> _Walls:
     def column(suffix: str) -> jax.Array:
         return jnp.stack([world[f"gate_{i}{suffix}"] for i in range(gates)])
 
-    angle = column("_angle")
+    angle = jnp.cumsum(column("_angle"))
     across, along = (jnp.stack([jnp.cos(a), jnp.sin(a)], axis=1) for a in (angle, angle + jnp.pi / 2.0))
     opening = column("_distance")[:, None] * across + column("_offset")[:, None] * along
     return _Walls(opening, angle, along, column("_width"), column(""))
