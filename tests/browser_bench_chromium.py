@@ -1,7 +1,7 @@
 """How soon pages are usable in Chromium: ``python -m tests.browser_bench_chromium [TASKS EVENTS]...`` prints one JSON value.
 
 For every size an archive is made and served by ``openended browse``. Milliseconds from the beginning of the navigation until
-the page shows what it is for, the median of 5; and frames while the tree is zoomed and panned with the wheel and the mouse.
+the page shows what it is for, the median of 3; and frames while the tree is zoomed and panned with the wheel and the mouse.
 ``cpu_ms``: time of the processor in server and Chromium, per page or frame, which other jobs of the machine change less.
 """
 
@@ -23,7 +23,7 @@ from tests.made_archive import make_run
 from tests.test_browser_chromium import CHROMIUM, FLAGS
 
 SIZES = ((10_000, 1_000_000), (100_000, 1_000_000))
-REPEATS = 5
+REPEATS = 3
 RUN = "import sys; from openended.cli import main; sys.exit(main(sys.argv[1:]))"
 COUNTED = "/\\d/.test(document.querySelector('#count').textContent)"
 PAGES = {  # address below the run -> what says that it is usable

@@ -7,6 +7,7 @@ compiled once per family; what was made is remembered in memory, nothing is writ
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import threading
 from collections import OrderedDict
@@ -50,11 +51,13 @@ class Studio:
         from openended.runfolder import RunFolderError
 
         try:
-            return configuration.build(stored_config(self.run.folder))
+            made = configuration.build(stored_config(self.run.folder))
         except (ConfigurationError, RunFolderError) as error:
             raise Missing(f"The run '{self.run.name}' does not fit this version: {error}") from error
         except Exception as error:  # a configuration of another version may lack anything
             raise Missing(f"The run '{self.run.name}' does not fit this version: {type(error).__name__} {error}") from error
+        gc.freeze()  # a million objects of JAX stay: no later collection, a tenth of a second each, has to look at them
+        return made
 
     def family(self, name: str) -> Any:
         """A family of the run."""
