@@ -1,8 +1,8 @@
 """``python -m envs.compared [FAMILY ...]``: every family in each pipeline that it allows: speed, compilation, difference.
 
 Physics alone (`begin` and `move`) of random tasks under random commands, all in one process. Per pipeline: control steps per
-second of processor time, all cores in use together (the best of three calls), their ratio to spring's, seconds of it to compile,
-and how far the goal's features are from spring's after 0.2 and 0.5 s in terms of their base tolerances: median and 90th
+second of processor time, all cores in use together (the best of three calls), their ratio to spring's, seconds of it to
+compile, how far the goal's features are from spring's after 0.2 and 0.5 s in terms of their base tolerances: median and 90th
 percentile over tasks of the feature that differs most.
 """
 
