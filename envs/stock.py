@@ -6,7 +6,7 @@ every family. Nothing of a body changes from task to task. No configuration name
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ class Stock(AbstractFamily):
     Sensors: Brax's observation o as ``arcsinh(o)``, so that fast joints are of order one too. Actions: its motors.
     """
 
-    own_specs: ClassVar[tuple[ParamSpec, ...]] = ()
+    own_specs: tuple[ParamSpec, ...] = ()
     control_dt = 0.05
     speed_unit = "m/s"
 
