@@ -150,7 +150,8 @@ def _drawn(family: AbstractFamily, units: np.ndarray) -> list[HeldOut]:
     default = type(family)()
     order = np.argsort(np.argsort(np.mean(np.abs(units - 0.5), axis=1), kind="stable"), kind="stable")
     columns = {name: np.asarray(column) for name, column in decode(default.specs, units.T).items()}
-    rows_ = [{name: float(column[i]) for name, column in columns.items()} for i in range(len(units))]
+    added = {spec.name: 0.0 for spec in family.specs if spec.switch}  # of options: what they add is not there
+    rows_ = [added | {name: float(column[i]) for name, column in columns.items()} for i in range(len(units))]
     return [_held_out(family, values, SIZES[3 * place // len(units)]) for values, place in zip(rows_, order, strict=True)]
 
 
