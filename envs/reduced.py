@@ -188,12 +188,12 @@ def _paired(xml: str) -> str:
     """The model with the contacts between its geoms as explicit pairs, in elliptic cones."""
     root = ET.fromstring(xml)
     geoms = [(body, geom) for body in root.iter() for geom in body.findall("geom")]
-    for number, (_, geom) in enumerate(geoms):
-        geom.set("name", geom.get("name", f"geom_{number}"))
     meeting = [(one, two) for one, two in itertools.combinations(geoms, 2) if one[0] is not two[0] and _meet(one[1], two[1])]
     if meeting:
         ET.SubElement(root, "option", cone="elliptic")
         contact = ET.SubElement(root, "contact")
+        for number, geom in enumerate(dict.fromkeys(geom for both in meeting for _, geom in both)):
+            geom.set("name", geom.get("name", f"geom_{number}"))
         for (_, a), (_, b) in meeting:
             ET.SubElement(contact, "pair", geom1=a.attrib["name"], geom2=b.attrib["name"])
         for one, two in dict.fromkeys((one.get("name", "world"), two.get("name", "world")) for (one, _), (two, _) in meeting):
