@@ -78,8 +78,9 @@ def test_nothing_but_the_suite_knows_the_bodies():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cls", stock.BODIES)
-def test_widths_and_timesteps_are_those_of_brax(cls):
+def test_widths_and_timesteps_are_those_of_brax(cls, tmp_path, monkeypatch):
     """The swimmer is the one that Brax has for another pipeline only."""
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes a log there
     made = cls()
     backend = "generalized" if cls is stock.Swimmer else "spring"
     theirs = brax_envs.get_environment(made.body, backend=backend)
@@ -104,8 +105,9 @@ def test_widths_and_timesteps_are_those_of_brax(cls):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cls", ALIKE)
-def test_it_moves_as_in_brax(cls):
+def test_it_moves_as_in_brax(cls, tmp_path, monkeypatch):
     """The same actions give the same joint positions and observations as Brax's own `step`, where timesteps are equal."""
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes a log there
     made = cls()
     theirs = brax_envs.get_environment(made.body, backend="spring")
     model = made.prepare(jnp.full(len(made.specs), 0.5))
