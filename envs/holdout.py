@@ -150,13 +150,12 @@ def _drawn(family: AbstractFamily, units: np.ndarray) -> list[HeldOut]:
     default = type(family)()
     order = np.argsort(np.argsort(np.mean(np.abs(units - 0.5), axis=1), kind="stable"), kind="stable")
     columns = {name: np.asarray(column) for name, column in decode(default.specs, units.T).items()}
-    added = {spec.name: 0.0 for spec in family.specs if spec.switch}  # of options: what they add is not there
-    rows_ = [added | {name: float(column[i]) for name, column in columns.items()} for i in range(len(units))]
+    rows_ = [{name: float(column[i]) for name, column in columns.items()} for i in range(len(units))]
     return [_held_out(family, values, SIZES[3 * place // len(units)]) for values, place in zip(rows_, order, strict=True)]
 
 
 def _task(family: AbstractFamily, row: Mapping[str, str]) -> HeldOut:
-    values = {spec.name: 0.0 for spec in family.specs if spec.switch}
+    values: dict[str, float] = {}
     for column, cell in row.items():
         if column == "goal":
             values |= _goal(family.features, cell)
@@ -166,7 +165,7 @@ def _task(family: AbstractFamily, row: Mapping[str, str]) -> HeldOut:
 
 
 def _held_out(family: AbstractFamily, values: Mapping[str, float], size: str) -> HeldOut:
-    """The task of these values, in physical units; what the family pins keeps its pinned value.
+    """The task of these values, in physical units, without what they do not name; what the family pins keeps its value.
 
     Where the family has a projection and the values have none, they decide which it is.
     """
@@ -174,6 +173,7 @@ def _held_out(family: AbstractFamily, values: Mapping[str, float], size: str) ->
     if family.bounds.projects and "projection" not in values:
         digest = hashlib.sha256(json.dumps(sorted(values.items())).encode()).digest()
         values = {**values, "projection": int.from_bytes(digest[:4], "big") % interface.PROJECTIONS}
+    values = {spec.name: 0.0 for spec in family.specs if spec.switch} | dict(values)
     vector = encode(family.specs, {name: value for name, value in values.items() if name not in pinned})
     return HeldOut(family.name, _group({**values, **pinned}), size, np.round(vector.astype(float), 6).astype(np.float32))
 

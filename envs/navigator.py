@@ -20,8 +20,7 @@ WALL = 0.08  # m, half the thickness of a gate's wall
 ARM = 5.0  # m, half the length of a wall to either side of its opening: no puck gets round it
 SHOWN = 1.2  # m, how far a wall is drawn to either side of the middle of its opening
 # Where there may be gates: in one timestep of 0.05 s a fast puck would jump through a wall, and in a corner of two, whose
-# impulses Brax averages, it loses half of its speed in a timestep. At 12 m/s that adds up to less than the two radii; only
-# where one wall blocks the other's opening but for a slit may a puck be squeezed through.
+# impulses Brax averages, it keeps half of its speed in every timestep. With these it seldom gets through one.
 SUBSTEPS = 8
 PARKED = 50.0  # m above the plane: where an absent obstacle waits
 _ANY = (-3.1416, 3.1416)  # rad
