@@ -55,6 +55,7 @@ def test_what_is_allowed():
             reacher.Reacher(most_links=links)
 
 
+@pytest.mark.slow
 def test_a_twisted_arm_in_numbers():
     """The tip is where Brax has the end of the last link, and the sensors tell how it moves as each joint turns."""
     twists = {"twist_0": 0.4, "twist_1": -1.2, "twist_2": 0.9, "twist_3": 0.3}

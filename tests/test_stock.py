@@ -145,6 +145,7 @@ def suite_of_a_probe(tmp_path, monkeypatch):
     monkeypatch.setitem(holdout.HASHES, "stock", holdout.fingerprint("stock"))
 
 
+@pytest.mark.slow
 def test_eval_among_other_bodies_than_those_of_the_run(tmp_path, suite_of_a_probe, capsys):
     """All learners, by the command; the layout is the run's, which has room for goals of two conditions."""
     train = ["train", "experiment=probe", "interface=projection", "families.probe.combined_goals=true", *SMALL]
