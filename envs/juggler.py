@@ -70,7 +70,6 @@ class Juggler(EmbodiedFamily):
     unexported = "contacts bounce back with a coefficient of restitution of their own"
     sensors = 17
     actuators = 3
-    pipelines = ("spring", "mjx")  # generalized would throw what bounces back along the surface, too
     control_dt = 0.05
     max_speed = 20.0
     speed_unit = "m/s"
@@ -110,7 +109,7 @@ class Juggler(EmbodiedFamily):
 
     def __init__(self, **options):
         super().__init__(**options)
-        self._system = self.moves.load(_xml())
+        self._system = physics.load(_xml())
 
     def build(self, world: dict, body: dict) -> Any:
         """System with this task's plate, rims, balls, peg, masses, servos, contacts and gravity."""
@@ -139,11 +138,11 @@ class Juggler(EmbodiedFamily):
         second = first + jnp.stack([body["second_offset"], body["second_height"] + 2.0 * body["radius"]])
         start = jnp.concatenate([jnp.stack([jnp.zeros(()), sag, jnp.zeros(())]), first, second])
         start = start + jnp.concatenate([jnp.zeros(3), jax.random.uniform(key, (2 * BALLS,), minval=-0.02, maxval=0.02)])
-        return self.moves.begin(model.system, start, jnp.zeros(3 + 2 * BALLS).at[3].set(world["throw"]))
+        return physics.begin(model.system, start, jnp.zeros(3 + 2 * BALLS).at[3].set(world["throw"]))
 
     def move(self, model: Model, state: Any, control: jax.Array) -> Any:
         """Four timesteps of 0.0125 s."""
-        return self.moves.advance(model.system, state, control, SUBSTEPS)
+        return physics.advance(model.system, state, control, SUBSTEPS)
 
     def sense(self, model: Model, state: Any) -> jax.Array:
         """f32[17], see the class."""

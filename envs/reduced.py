@@ -8,7 +8,7 @@ says of its body in terms of springs has a counterpart:
 - every velocity decays as exp(-rate t): so do those of the joints, since velocities of links are linear in them.
 - a contact sends back with a coefficient of restitution: the reference acceleration of the pipeline's own solver undoes
   ``1 + restitution`` times the closing velocity in one timestep, and pushes out of what overlaps as spring does.
-- a fluid's forces on the links act through the links' Jacobians.
+- a fluid's forces on the links act through the links' Jacobians (generalized only).
 """
 
 from __future__ import annotations
@@ -137,8 +137,7 @@ class Mjx(Reduced):
         q, qd, guess = now
         data = mjx.make_data(system).replace(qpos=q, qvel=qd, ctrl=control, qacc_warmstart=guess)
         if fluid is not None:
-            force = _resistance(system, self.begin(system, q, qd), fluid)
-            data = data.replace(xfrc_applied=_below(data.xfrc_applied, jnp.concatenate([force.vel, force.ang], axis=1)))
+            raise NotImplementedError("a fluid in the mjx pipeline")
         return mjx.forward(system, data).qacc
 
 

@@ -16,7 +16,7 @@ import yaml
 from envs.adapters import as_brax, mjcf
 from envs.cartpole import POLES, Cartpole
 from envs.crawler import Crawler
-from envs.juggler import FLOOR, Juggler
+from envs.juggler import Juggler
 from envs.navigator import Navigator
 from envs.pusher import OBSTACLES, Pusher
 from envs.reacher import Reacher
@@ -29,7 +29,7 @@ from openended.configuration import ConfigurationError
 FAMILIES = (Navigator, Reacher, Cartpole, Pusher, Juggler, Swimmer, Walker, Crawler)
 OTHERS = [(cls, pipeline) for cls in FAMILIES for pipeline in cls.pipelines[1:]]
 ROWS, STEPS = 16, 32
-FINE = 1.0 / 8.0
+FINE, FIRST = 1.0 / 8.0, 1.0 / 100.0  # shares of the timestep; after the second no servo has been damped yet
 traces: dict[tuple[str, str], int] = {}
 
 
@@ -72,13 +72,6 @@ CASES = {
         {"slope_y": 0.0},
         ({"obstacle_0": 0}, "obstacle_0_distance"),
     ),
-    "juggler": Case(
-        {"drop": 0.7, "gravity": 3.0, "peg": 0, "response": 8.0},
-        ("response", 8.0, 8.0 * 2.0**0.5),
-        ("gravity", 3.0, 6.0),
-        {"wind": 0.0},
-        ({"second": 0}, "second_height"),
-    ),
     "swimmer": Case(
         {"links": 4},
         ("response", 9.0, 9.0 * 2.0**0.5),
@@ -89,7 +82,7 @@ CASES = {
 }
 COMMAND = {"navigator": 1.0, "pusher": 1.0}  # of the comparison with spring
 MOTOR_OFFSET = {"swimmer": 3}  # where the first motor's joint is among the velocities
-PULLED = {"juggler": slice(3, 5), "pusher": slice(0, 2)}  # velocities that only the outer force changes; elsewhere all
+PULLED = {"pusher": slice(0, 2)}  # velocities that only the outer force changes; elsewhere all
 
 
 @functools.cache
@@ -240,7 +233,7 @@ def test_it_moves_as_in_the_spring_pipeline(cls, pipeline):
 @every_other()
 def test_motors_and_outer_forces_of_the_task_act(cls, pipeline):
     """Twice the strength is twice the acceleration at the start, and so is twice the gravity, wind, slope or current; 1 %."""
-    case, seconds = CASES[cls.name], cls.control_dt * FINE
+    case, seconds = CASES[cls.name], cls.control_dt * FIRST
     (motor, weak, strong), (pull, light, heavy) = case.motor, case.pull
     base = case.free | case.only
     two = [tasks(cls, 1, **{**base, motor: value})[0] for value in (weak, weak, strong, strong)]
@@ -248,7 +241,7 @@ def test_motors_and_outer_forces_of_the_task_act(cls, pipeline):
     commands = np.zeros((6, STEPS, cls.actuators), np.float32)
     commands[[1, 3], :, 0] = 1.0
     start = np.array(play(cls, pipeline, np.stack(two), np.zeros_like(commands), share=1e-6)[1][:, 0])
-    gained = play(cls, pipeline, np.stack(two), commands, q=start, share=FINE)[2][:, 0] / seconds
+    gained = play(cls, pipeline, np.stack(two), commands, q=start, share=FIRST)[2][:, 0] / seconds
     driven = (gained[[1, 3]] - gained[[0, 2]])[:, MOTOR_OFFSET.get(cls.name, 0)]
     assert abs(driven[0]) > 0.5 and driven[1] / driven[0] == pytest.approx(2.0, rel=0.01)
     pulled = np.linalg.norm(gained[4:, PULLED.get(cls.name, slice(None))], axis=1)
@@ -339,24 +332,3 @@ def test_a_collision_keeps_the_momentum_and_loses_speed(pipeline):
         puck, thing = speed[row, after, 0], speed[row, after, 2]
         assert puck + 0.5 * thing == pytest.approx(2.0, rel=0.03)
         assert -0.03 <= (thing - puck) / 2.0 - bounce <= 0.11
-
-
-@pytest.mark.slow
-@those(Juggler)
-def test_a_ball_falls_and_rebounds(pipeline):
-    """Free fall with drag within 3 %; the apex after the bounce is the drop times the restitution squared, within a timestep;
-    a ball that comes down aslant is slowed by friction and not thrown back."""
-    values = {"wind": 0.0, "drag": 0.02, "peg": 0, "second": 0, "radius": 0.1, "gravity": 6.0, "friction": 0.5}
-    vectors = np.concatenate([tasks(Juggler, 1, **values, bounce=bounce) for bounce in (0.4, 0.8, 0.8)])
-    ground, q, qd = FLOOR + 0.1, np.zeros((3, 7), np.float32), np.zeros((3, 7), np.float32)
-    q[:, 3], q[:, 4], q[:, 6], qd[2, 3] = 1.5, 0.4, 5.0, 0.8
-    # A quarter of the control step, so that what is seen of the flight is as fine as its timesteps.
-    _, place, speed = play(Juggler, pipeline, vectors, np.zeros((3, STEPS, 3)), q=q, qd=qd)
-    z, time = place[:, :, 4], 0.05 * np.arange(1, STEPS + 1)
-    fallen = 3.0 * time[:10] ** 2
-    np.testing.assert_allclose(0.4 - z[0, :10], fallen, rtol=0.03, atol=6.0 * 0.0125 * 0.25)
-    for row, bounce in ((0, 0.4), (1, 0.8)):
-        apex = np.max(z[row, 13:]) - ground
-        assert abs(apex - bounce**2 * (0.4 - ground)) < 1.2 * 0.0125 * np.sqrt(12.0 * (0.4 - ground))
-    along = speed[2, :, 3]
-    assert along[8] == pytest.approx(0.8, rel=0.01) and -0.01 < along[14] < 0.5
