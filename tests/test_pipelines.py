@@ -147,7 +147,7 @@ def tasks(cls, rows, seed=0, **values):
 
 
 def noise(cls, rows, seed=1):
-    return np.random.default_rng(seed).uniform(-1.0, 1.0, (rows, STEPS, cls.actuators)).astype(np.float32)
+    return np.random.default_rng(seed).uniform(-1.0, 1.0, (rows, STEPS, family(cls, "spring").actuators)).astype(np.float32)
 
 
 def every_other():
@@ -238,7 +238,7 @@ def test_motors_and_outer_forces_of_the_task_act(cls, pipeline):
     base = case.free | case.only
     two = [tasks(cls, 1, **{**base, motor: value})[0] for value in (weak, weak, strong, strong)]
     two += [tasks(cls, 1, **{**base, pull: value})[0] for value in (light, heavy)]
-    commands = np.zeros((6, STEPS, cls.actuators), np.float32)
+    commands = np.zeros((6, STEPS, family(cls, "spring").actuators), np.float32)
     commands[[1, 3], :, 0] = 1.0
     start = np.array(play(cls, pipeline, np.stack(two), np.zeros_like(commands), share=1e-6)[1][:, 0])
     gained = play(cls, pipeline, np.stack(two), commands, q=start, share=FIRST)[2][:, 0] / seconds
@@ -253,7 +253,7 @@ def test_motors_and_outer_forces_of_the_task_act(cls, pipeline):
 def test_an_absent_part_takes_no_part(cls, pipeline):
     """The features are the same whatever a number of a part that does not exist; where it exists they are not."""
     off, number = CASES[cls.name].absent
-    spec = next(spec for spec in cls.own_specs if spec.name == number)
+    spec = next(spec for spec in family(cls, "spring").own_specs if spec.name == number)
     ends = (spec.low, spec.high)
     there = {name: 1 if value == 0 else value + 1 for name, value in off.items()}
     vectors = np.concatenate([tasks(cls, 3, seed=5, **{**off, number: end}) for end in ends])
@@ -293,7 +293,11 @@ def test_period_of_a_pole_under_a_free_cart(pipeline):
 def test_a_puck_nears_its_terminal_velocity(cls, pipeline, share):
     """v = F / (m k) (1 - exp(-k t)), within 2 %: strength, mass and drag of the task act."""
     values = CASES[cls.name].free | {"friction": 2.0, "strength": 5.0, "mass": 0.8}
-    values |= {name: 0.0 for name in ("wind_x", "wind_y", "slope_x", "slope_y") if name in {s.name for s in cls.own_specs}}
+    values |= {
+        name: 0.0
+        for name in ("wind_x", "wind_y", "slope_x", "slope_y")
+        if name in {s.name for s in family(cls, "spring").own_specs}
+    }
     commands = np.zeros((1, STEPS, 2), np.float32)
     commands[:, :, 0] = 1.0
     q = np.zeros((1, family(cls, pipeline)._system.nq), np.float32)
