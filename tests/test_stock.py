@@ -97,7 +97,7 @@ def test_widths_and_timesteps_are_those_of_brax(cls, tmp_path, monkeypatch):
     assert sensed.shape == (made.sensors,) and measured.shape == (len(made.features), 2)
     assert len(made.features) <= goals.WIDTH and bool(jnp.all(jnp.isfinite(measured)))
     scalars = [i for i, feature in enumerate(made.features) if feature.size == 1]
-    assert not bool(jnp.any(measured[jnp.array(scalars), 1]))
+    assert not bool(jnp.any(measured[np.array(scalars, int), 1]))
     found = made.shapes(model, state)
     assert {kind: shape.shape[-1] for kind, shape in found.items()} == drawing.WIDTHS
     assert found["capsules"].size and float(jnp.max(jnp.abs(found["capsules"]))) < 20.0
