@@ -154,8 +154,8 @@ def test_every_family_has_one_layout(name):
     assert [spec.name for spec in made.specs if spec.part == "interface"][-1] == "projection"
 
 
-@pytest.mark.parametrize("name", CHEAP)
-def test_a_learner_of_one_width_lives_in_every_family(name):
+@pytest.mark.parametrize("name", ["probe", *(pytest.param(name, marks=pytest.mark.slow) for name in ("navigator", "crawler"))])
+def test_a_learner_of_one_width_lives_in_small_and_large_bodies(name):
     made = behind(name)
     policy = Policy(made.layout.observation, made.layout.actions, width=8, heads=1, head=2)
     vectors = jax.random.uniform(jax.random.key(0), (4, len(made.specs)))

@@ -105,19 +105,18 @@ def test_an_arm_in_a_longer_system_moves_like_one_that_was_never_longer(arm, lin
 
 @pytest.mark.slow
 @pytest.mark.parametrize("flat", [True, False])
-@pytest.mark.parametrize("links", [4, 5])
-def test_no_long_arm_breaks(links, flat):
+def test_no_long_arm_breaks(flat):
     """400 random tasks under random commands, and under commands that jump from one end to the other."""
-    tasks, actions = vectors(FIVE, 400, links, flat), random_actions(FIVE, 400)
+    tasks, actions = vectors(FIVE, 400, 5, flat), random_actions(FIVE, 400)
     start = jnp.tile(jnp.array([0.0, 0.5, 0.5, 0.5, 0.5]), (400, 1))
     for commands, median in ((actions, 20.0), (jnp.sign(actions), 30.0)):
-        speed = np.abs(np.asarray(film(FIVE)(tasks, start, commands)[1]))[:, :, :links].max(axis=(1, 2))
+        speed = np.abs(np.asarray(film(FIVE)(tasks, start, commands)[1])).max(axis=(1, 2))
         assert np.all(speed <= FIVE.max_speed), np.sort(speed)[-5:]
         assert np.median(speed) < median
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("arm", "links", "flat"), [(ARM, 3, True), (FIVE, 5, True), (FIVE, 5, False)])
+@pytest.mark.parametrize(("arm", "links", "flat"), [(ARM, 3, True), (FIVE, 5, False)])
 def test_the_direction_of_a_motor_shows_in_its_joint(arm, links, flat):
     """Correlation of commands and changes of joint velocity has the motor's sign: rings in the joint springs would hide it."""
     tasks, actions = vectors(arm, 256, links, flat), random_actions(arm, 256)
