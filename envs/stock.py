@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs import physics
-from envs.base import AbstractFamily, Model
+from envs.base import Model
+from envs.embodied import EmbodiedFamily
 from envs.goals import FeatureSpec
 from envs.interface import PROJECTED, InterfaceBounds
 from envs.spec import ParamSpec
@@ -22,7 +23,7 @@ SPHERE, CAPSULE, CYLINDER = 2, 3, 5  # MuJoCo's types of geoms
 NOISE = 0.01  # m or rad: each joint begins within it of where Brax's model has it
 
 
-class Stock(AbstractFamily):
+class Stock(EmbodiedFamily):
     """One of Brax's environments, ``stock_NAME``, with a control step of 0.05 s, behind the projection unless told otherwise.
 
     Sensors: Brax's observation o as ``arcsinh(o)``, so that fast joints are of order one too. Actions: its motors.
@@ -48,7 +49,7 @@ class Stock(AbstractFamily):
         """At rest, near the joint positions of Brax's model."""
         noise = jax.random.uniform(key, model.system.init_q.shape, minval=-NOISE, maxval=NOISE)
         q = self.placed(model, model.system.init_q + noise)
-        return physics.begin(model.system, q, jnp.zeros(model.system.qd_size()))
+        return self.moves.begin(model.system, q, jnp.zeros(model.system.qd_size()))
 
     def placed(self, model: Model, q: jax.Array) -> jax.Array:
         """Joint positions with the task's own objects where they belong."""
@@ -58,11 +59,11 @@ class Stock(AbstractFamily):
         """Timesteps of the system for 0.05 s; full command is the end of the motor's range."""
         system = model.system
         substeps = round(self.control_dt / float(physics.stock(self.body).system.opt.timestep))
-        return physics.advance(system, state, control * system.actuator.ctrl_range[:, 1], substeps, first=self.before())
+        return self.moves.advance(system, state, control * system.actuator.ctrl_range[:, 1], substeps, fluid=self.fluid())
 
-    def before(self) -> physics.Correction:
-        """What acts on the body before each timestep, besides Brax."""
-        return physics.as_it_is
+    def fluid(self) -> physics.Fluid | None:
+        """What resists the links, besides Brax."""
+        return None
 
     def sense(self, model: Model, state: Any) -> jax.Array:
         """f32[sensors], see the class."""
@@ -236,10 +237,10 @@ class Swimmer(Stock):
         """Position, heading, bend."""
         return state.q[:2], state.q[2], state.q[3]
 
-    def before(self) -> physics.Correction:
-        """The fluid."""
+    def fluid(self) -> physics.Fluid:
+        """Of the class, at rest."""
         along, across, turning = (jnp.full(3, rate) for rate in (0.8, 6.0, 5.0))
-        return physics.resist(physics.Fluid(along, across, turning, current=jnp.zeros(3)))
+        return physics.Fluid(along, across, turning, current=jnp.zeros(3))
 
 
 BODIES: tuple[type[Stock], ...] = (Reacher, InvertedPendulum, Hopper, Walker2d, HalfCheetah, Ant, Pusher, Swimmer)
