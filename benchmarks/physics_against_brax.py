@@ -10,10 +10,8 @@ and its System is built from it in every call; brax's rows all have the same bod
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -21,9 +19,11 @@ from statistics import median
 import jax
 import jax.numpy as jnp
 
+from envs import validity
 from envs.base import AbstractFamily
 from envs.physics import quiet
 from openended import configuration
+from openended.bench import interleave
 
 with quiet():
     from brax import envs as brax_envs
@@ -36,27 +36,20 @@ NEAREST = {
     "crawler": "ant",
     "pusher": "pusher",
 }
-STEPS = 40  # control steps of a call: an episode
 
 
 def ours(family: AbstractFamily) -> Callable:
     """``(vector f32[D], key) -> f32[]``: an episode of random actions in one task, and a number that depends on all of it."""
 
     def episode(vector, key):
-        model = family.prepare(vector)
-        state, _ = family.reset(model, key)
-
-        def step(state, action):
-            state, seen = family.step(model, state, action)
-            return state, jnp.sum(seen.observation) + seen.reward
-
-        return jnp.sum(jax.lax.scan(step, state, _actions(key, family.actuators))[1])
+        steps = validity.play_at_random(family, family.prepare(vector), key)
+        return jnp.sum(steps.observation) + jnp.sum(steps.reward)
 
     return episode
 
 
-def theirs(name: str, substeps: int) -> tuple[Callable, int]:
-    """The same of brax's environment, and how many numbers its rows take: none."""
+def theirs(name: str, substeps: int, steps: int) -> Callable:
+    """The same of brax's environment, for so many control steps; it has no vector, f32[0]."""
     with quiet():
         env = brax_envs.get_environment(name, backend="spring", n_frames=substeps)
 
@@ -65,43 +58,38 @@ def theirs(name: str, substeps: int) -> tuple[Callable, int]:
             state = env.step(state, action)
             return state, jnp.sum(state.obs) + state.reward
 
-        return jnp.sum(jax.lax.scan(step, env.reset(key), _actions(key, env.action_size))[1])
+        reset_key, action_key = jax.random.split(key)
+        actions = jax.random.uniform(action_key, (steps, env.action_size), minval=-1.0, maxval=1.0)
+        return jnp.sum(jax.lax.scan(step, env.reset(reset_key), actions)[1])
 
-    return episode, 0
+    return episode
 
 
-def _actions(key: jax.Array, size: int) -> jax.Array:
-    return jax.random.uniform(jax.random.fold_in(key, 1), (STEPS, size), minval=-1.0, maxval=1.0)
+def batched(episode: Callable, numbers: int, batch: int) -> Callable:
+    """``key -> f32[batch]``: episodes of as many random tasks f32[numbers]."""
+
+    def run(key):
+        return jax.vmap(episode)(jax.random.uniform(key, (batch, numbers)), jax.random.split(key, batch))
+
+    return jax.jit(run)
 
 
 def measure(batch: int, repeats: int) -> dict[str, dict[str, float]]:
-    """Medians and their ratio for every pair; all calls of a repeat come one after the other."""
-    calls, names = [], []
-    for name in NEAREST:
-        chosen = configuration.read([f"family=[{name}]"])
-        family = configuration.instantiate(chosen.families[name])
-        substeps = getattr(importlib.import_module(f"envs.{name}"), "SUBSTEPS", 1)
-        for episode, numbers in ((ours(family), len(family.specs)), theirs(NEAREST[name], substeps)):
-            calls.append((jax.jit(jax.vmap(episode)), numbers))
-        names.append((name, substeps))
-    seconds: list[list[float]] = [[] for _ in calls]
-    for repeat in range(repeats + 1):  # the first compiles
-        for index, (call, numbers) in enumerate(calls):
-            key = jax.random.key(repeat * len(calls) + index)
-            rows = jax.block_until_ready((jax.random.uniform(key, (batch, numbers)), jax.random.split(key, batch)))
-            began = time.perf_counter()
-            jax.block_until_ready(call(*rows))
-            seconds[index].append(time.perf_counter() - began)
-    speed = [batch * STEPS / median(each[1:]) for each in seconds]
-    return {
-        name: {
-            "timesteps": substeps,
-            "steps_per_s": speed[2 * i],
-            NEAREST[name]: speed[2 * i + 1],
-            "ratio": speed[2 * i] / speed[2 * i + 1],
-        }
-        for i, (name, substeps) in enumerate(names)
-    }
+    """Medians and their ratio for every pair."""
+    calls, sizes = [], []
+    for name, nearest in NEAREST.items():
+        family = configuration.instantiate(configuration.read([f"family=[{name}]"]).families[name])
+        numbers, steps = len(family.specs), family.episode_steps
+        model = family.prepare(jnp.full(numbers, 0.5))
+        substeps = round(family.control_dt / float(model.system.opt.timestep))
+        calls += [batched(ours(family), numbers, batch), batched(theirs(nearest, substeps, steps), 0, batch)]
+        sizes.append((substeps, steps))
+    seconds = [median(each) for each in interleave(calls, repeats, jax.random.key(0))]
+    found = {}
+    for (name, nearest), (substeps, steps), own, other in zip(NEAREST.items(), sizes, seconds[::2], seconds[1::2], strict=True):
+        speeds = {"steps_per_s": batch * steps / own, f"brax_{nearest}_steps_per_s": batch * steps / other}
+        found[name] = {"timesteps": substeps, **speeds, "ratio": other / own}
+    return found
 
 
 def main() -> None:
