@@ -7,8 +7,9 @@ which depend on the last state of every row. ``cold_s`` and ``warm_s``: compilin
 A round is what `train` does for one: the loop's round, the held-out measurement, checkpoint, metrics and archive, in a folder
 that is thrown away. ``efficiency``: learn-purpose control steps per second of such rounds, over those of lifetimes with the
 policy alone (harmonic mean of the families: a round learns from equal rows of each). ``host_share``: a round's time outside
-of the calls that ground, evaluate and learn. Cost against the size of the archive is not measured by this command yet:
-``growth`` holds null. ``--quick``: one batch size, few repetitions, at most 8 updates a round, no cold and warm compilation.
+of the calls that ground, evaluate and learn. ``stages``: seconds of a round's stages, recording last. ``--quick``: one batch
+size, few repetitions, at most 8 updates a round, no cold and warm compilation. ``--growth``: none of this, but what a round
+costs with 100 and with 10,000 accepted tasks, see `openended.growth`; without it ``growth`` holds null.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -31,22 +33,18 @@ from omegaconf import DictConfig
 
 from envs import validity
 from envs.base import AbstractFamily
-from openended import configuration, recording, rollouts, trees
-from openended.archive import Archive
-from openended.compilations import Compilations
+from openended import configuration, growth, rollouts, trees
 from openended.exporting import emit
 from openended.ledger import LoopState, Settings
 from openended.locate import CommandError
 from openended.loop import Loop
-from openended.metrics import MetricsWriter
 from openended.programs import PURPOSES, Programs
-from openended.train import Heldout
+from openended.timed import WARM_UP, Rounds, Seen, median
 
 BATCHES = (256, 1024, 2048)  # rows tried beside those of the configuration
 ACCELERATOR_BATCHES = (2048, 8192, 32768)
 REPEATS, QUICK_REPEATS = 5, 3
 QUICK_UPDATES = 8
-WARM_UP = 3  # rounds; the last of them in the first, untimed, pass over all parts
 ALL = "all"
 
 
@@ -59,20 +57,15 @@ class Part(NamedTuple):
     call: Callable[[jax.Array], Any]  # takes a fresh key
 
 
-class Seen(NamedTuple):
-    """One round: wall time, time inside programs (s), control steps by purpose, backend compilations."""
-
-    seconds: float
-    inside: float
-    steps: dict[str, int]
-    compilations: int
-
-
 def run(options: argparse.Namespace) -> int:
     """The command."""
     config = configuration.read(options.overrides)
     if options.quick:
         config.loop.updates = min(config.loop.updates, QUICK_UPDATES)
+    if options.growth:
+        found = growth.measure(config, options.quick)
+        emit({"growth": found, "device": device()}, options.json, growth.lines(found), options.out)
+        return 0
     cold = warm = None
     if not options.quick:  # before this process touches an accelerator, which it may not share
         with tempfile.TemporaryDirectory(prefix="openended-bench-") as cache:
@@ -112,8 +105,22 @@ def report(parts: Sequence[Part], seconds: Sequence[Sequence[float]], rounds: Se
         "compile": {"after_warmup": sum(round.compilations for round in rounds)},
         "host_share": median(1.0 - round.inside / round.seconds for round in rounds),
         "growth": {"ratio_10000_to_100": None},
-        "device": f"{jax.default_backend()}, {jax.device_count()} x {jax.devices()[0].device_kind}, {os.cpu_count()} cpus",
+        "stages": {name: median(round.stages[name] for round in rounds) for name in rounds[0].stages},
+        "peak_bytes": peak(),
+        "device": device(),
     }
+
+
+def device() -> str:
+    """What this process computes on."""
+    return f"{jax.default_backend()}, {jax.device_count()} x {jax.devices()[0].device_kind}, {os.cpu_count()} cpus"
+
+
+def peak() -> dict[str, int]:
+    """The most memory so far: of this process, and of the accelerator where it tells."""
+    found = {"process": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
+    told = jax.local_devices()[0].memory_stats() or {}
+    return found | ({"device": int(told["peak_bytes_in_use"])} if "peak_bytes_in_use" in told else {})
 
 
 def lines(found: dict[str, Any]) -> list[str]:
@@ -130,7 +137,10 @@ def lines(found: dict[str, Any]) -> list[str]:
     shares = ", ".join(f"{purpose} {count / total:.0%}" for purpose, count in whole["steps_by_purpose"].items())
     times = [f"{name} {compiled[f'{name}_s']:.1f} s, " for name in ("cold", "warm") if compiled[f"{name}_s"] is not None]
     programs = f"{''.join(times)}after warm-up {compiled['after_warmup']} programs"
-    facts = {"round": speed, "": f"steps: {shares}", "compile": programs, "device": found["device"]}
+    stages = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in found["stages"].items())
+    memory = ", ".join(f"{name} {bytes_ / 1e9:.2f} GB" for name, bytes_ in found["peak_bytes"].items())
+    facts = {"round": speed, "": f"steps: {shares}", "stages": stages, "compile": programs, "memory": memory}
+    facts["device"] = found["device"]
     return [*rows, *(name.ljust(width) + text for name, text in facts.items())]
 
 
@@ -157,56 +167,10 @@ def best(parts: Sequence[Part], seconds: Sequence[Sequence[float]]) -> dict[str,
     return rates
 
 
-def median(values: Iterable[float]) -> float:
-    """Middle value."""
-    return float(np.median(list(values)))
-
-
 def harmonic(rates: Iterable[float]) -> float:
     """Rate of equal shares of work done one after the other: n / (1/r_1 + ... + 1/r_n)."""
     listed = list(rates)
     return len(listed) / sum(1.0 / rate for rate in listed)
-
-
-class Rounds:
-    """Rounds as `train` runs and records them; from now on the loop's programs are timed."""
-
-    def __init__(self, config: DictConfig, loop: Loop, folder: Path):
-        self.loop, self.folder, self.state, self.heldout = loop, folder, loop.init(), Heldout(config, loop)
-        self.seen: list[Seen] = []
-        self.inside, self.made = 0.0, Compilations()
-        for name in ("ground", "evaluate", "learn"):
-            setattr(loop.programs, name, self._timed(getattr(loop.programs, name)))
-
-    def __enter__(self) -> Rounds:
-        self.archive, self.metrics = Archive(self.folder / "archive.db"), MetricsWriter(self.folder)
-        self.made.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.made.__exit__()
-        self.metrics.close()
-        self.archive.close()
-
-    def next(self) -> None:
-        """One round."""
-        before, inside, compilations = self.state, self.inside, self.made.count
-        began = time.perf_counter()
-        self.state, journal = self.loop.round(before)
-        journal.metrics |= self.heldout.measure(self.state)
-        recording.store(self.folder, self.archive, self.metrics, self.loop.families, self.state, journal)
-        seconds = time.perf_counter() - began
-        steps = {purpose: int(count - before.steps[purpose]) for purpose, count in self.state.steps.items()}
-        self.seen.append(Seen(seconds, self.inside - inside, steps, self.made.count - compilations))
-
-    def _timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(*args: Any, **options: Any) -> Any:
-            began = time.perf_counter()
-            result = jax.block_until_ready(call(*args, **options))
-            self.inside += time.perf_counter() - began
-            return result
-
-        return timed
 
 
 def physics(family: AbstractFamily, episodes: int) -> Callable[..., Any]:

@@ -199,6 +199,7 @@ def _add_bench(commands: Any) -> None:
     bench = _work(commands, "bench", "openended.bench:run", "measure raw physics, the policy, a round and compilation")
     bench.add_argument("overrides", nargs="*", metavar="group=option|key=value", help="see docs/configuration.md")
     bench.add_argument("--quick", action="store_true", help="small sizes: a rough answer in a minute or two")
+    bench.add_argument("--growth", action="store_true", help="a round with 100 and with 10,000 accepted tasks instead")
     _add_json(bench)
     _add_out(bench)
 

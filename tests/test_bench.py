@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from openended import bench, cli, configuration, trees
-from openended.bench import Part, Seen
+from openended.bench import Part
 from openended.configuration import ConfigurationError
 from openended.programs import PURPOSES
+from openended.timed import Seen, median
 
 
 def test_median_and_harmonic_mean():
-    assert bench.median(x for x in (5.0, 1.0, 2.0)) == 2.0
+    assert median(x for x in (5.0, 1.0, 2.0)) == 2.0
     assert bench.harmonic([100.0]) == 100.0
     assert bench.harmonic(x for x in (100.0, 300.0)) == pytest.approx(150.0)  # 1 s and 1/3 s for 100 steps each
 
@@ -33,7 +34,9 @@ SECONDS = [[1.0, 9.0, 1.0], [2.0, 2.0, 0.1], [1.0], [1.0], [3.0]]
 
 
 def seen(seconds, inside, learn, compilations=0):
-    return Seen(seconds, inside, {**dict.fromkeys(PURPOSES, 0), "learn": learn, "verify": 25}, compilations)
+    return Seen(
+        seconds, inside, {**dict.fromkeys(PURPOSES, 0), "learn": learn, "verify": 25}, compilations, {"learn": seconds / 2}
+    )
 
 
 def test_a_rate_is_that_of_the_best_batch_by_its_median():
@@ -50,7 +53,7 @@ def test_efficiency_is_learning_of_whole_rounds_over_the_policy_alone():
     assert found["round"]["steps_per_s"] == pytest.approx(87.5)
     assert found["round"]["steps_by_purpose"] == {"screen": 0, "learn": 300, "verify": 75, "retention": 0, "witness": 0}
     assert found["host_share"] == pytest.approx(0.1)
-    assert found["compile"] == {"after_warmup": 2}
+    assert found["compile"] == {"after_warmup": 2} and found["stages"] == {"learn": 1.0}
 
 
 def test_calls_take_turns_and_the_first_pass_is_not_timed():
@@ -109,7 +112,22 @@ def test_quick_bench_of_the_probe(tmp_path, capsys):
     assert 0.0 < found["round"]["efficiency"] < 1.0 and 0.0 < found["host_share"] < 1.0
     assert found["compile"] == {"cold_s": None, "warm_s": None, "after_warmup": 0}
     assert found["round"]["steps_by_purpose"]["learn"] == 3 * 4 * 64 * 3 * 40  # rounds, updates, rows, episodes, steps
-    assert set(found) == {"raw", "policy", "learn", "round", "compile", "host_share", "growth", "device"}
+    assert set(found) == {
+        "raw",
+        "policy",
+        "learn",
+        "round",
+        "compile",
+        "host_share",
+        "growth",
+        "device",
+        "stages",
+        "peak_bytes",
+    }
+    assert (
+        list(found["stages"]) == ["propose", "enter", "learn", "verify", "finish", "record"]
+        and found["peak_bytes"]["process"] > 1e8
+    )
     assert found["growth"] == {"ratio_10000_to_100": None} and "cpu" in found["device"]
     text = "\n".join(bench.lines(found | {"compile": {"cold_s": 9.0, "warm_s": 2.0, "after_warmup": 0}}))
     assert "cold 9.0 s, warm 2.0 s, after warm-up 0 programs" in text and "growth" not in text

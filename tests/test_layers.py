@@ -41,7 +41,9 @@ OPENENDED = {
         ],
         5,
     ),
-    **dict.fromkeys(["train", "evaluate", "calibrate", "bench", "doctor", "replay", "exporting", "inspection", "docs"], 6),
+    **dict.fromkeys(
+        ["train", "evaluate", "calibrate", "bench", "timed", "growth", "doctor", "replay", "exporting", "inspection", "docs"], 6
+    ),
     **dict.fromkeys(["ablate", "comparison", "comparing_words", "subprocesses"], 6),
     **dict.fromkeys(["configuration", "recording", "closing", "task_space", "sampling"], 6),
     **dict.fromkeys(["cli", "__main__"], 6),

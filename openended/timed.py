@@ -1,0 +1,81 @@
+"""Rounds as `train` makes them, timed: what the bench measures them with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from omegaconf import DictConfig
+
+from openended import recording
+from openended.archive import Archive
+from openended.compilations import Compilations
+from openended.loop import Loop
+from openended.metrics import MetricsWriter
+from openended.train import Heldout
+
+WARM_UP = 3  # rounds that are not counted
+
+
+class Seen(NamedTuple):
+    """One round: wall time, time inside programs and of every stage (s), control steps by purpose, backend compilations."""
+
+    seconds: float
+    inside: float
+    steps: dict[str, int]
+    compilations: int
+    stages: dict[str, float]
+
+
+class Rounds:
+    """Rounds as `train` runs and records them; from now on the loop's programs are timed."""
+
+    def __init__(self, config: DictConfig, loop: Loop, folder: Path):
+        self.loop, self.folder, self.state, self.heldout = loop, folder, loop.init(), Heldout(config, loop)
+        self.seen: list[Seen] = []
+        self.inside, self.made = 0.0, Compilations()
+        for name in ("ground", "evaluate", "learn"):
+            setattr(loop.programs, name, self._timed(getattr(loop.programs, name)))
+
+    def __enter__(self) -> Rounds:
+        self.archive, self.metrics = Archive(self.folder / "archive.db"), MetricsWriter(self.folder)
+        self.made.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.made.__exit__()
+        self.metrics.close()
+        self.archive.close()
+
+    def next(self) -> None:
+        """One round."""
+        before, inside, compilations = self.state, self.inside, self.made.count
+        marks: list[tuple[str, float]] = []
+        began = time.perf_counter()
+        self.state, journal = self.loop.round(before, stage=lambda name: marks.append((name, time.perf_counter())))
+        marks.append(("record", time.perf_counter()))
+        journal.metrics |= self.heldout.measure(self.state)
+        recording.store(self.folder, self.archive, self.metrics, self.loop.families, self.state, journal)
+        ended = time.perf_counter()
+        seconds, ends = ended - began, [mark for _, mark in marks[1:]] + [ended]
+        stages = {name: end - mark for (name, mark), end in zip(marks, ends, strict=True)}
+        steps = {purpose: int(count - before.steps[purpose]) for purpose, count in self.state.steps.items()}
+        self.seen.append(Seen(seconds, self.inside - inside, steps, self.made.count - compilations, stages))
+
+    def _timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any, **options: Any) -> Any:
+            began = time.perf_counter()
+            result = jax.block_until_ready(call(*args, **options))
+            self.inside += time.perf_counter() - began
+            return result
+
+        return timed
+
+
+def median(values: Iterable[float]) -> float:
+    """Middle value."""
+    return float(np.median(list(values)))
