@@ -3,9 +3,9 @@
     python benchmarks/learning_against_brax_ppo.py [--seconds 600] [--level 0.7] [--seed 0] [--out FILE]
 
 The task: the family `reacher` with two links, the rest of body and world in the middle of the box, straight motors, 2 s, the
-largest tolerance and a visible place for its tip, drawn anew for every episode (PPO: at every reset; ours: for every lifetime of one episode). Both see the same
-observations and rewards, learn until they reach ``--level`` or for so many seconds, and are evaluated in the same way: success
-of the stochastic policy in the same 1024 episodes, outside of the clock. Compilation is told apart.
+largest tolerance and a visible place for its tip, drawn anew for every episode (PPO: at every reset; ours: for every lifetime
+of one episode). Both see the same observations and rewards, learn until they reach ``--level`` or for so many seconds, and are
+evaluated in the same way: success of the stochastic policy in 1024 episodes, outside of the clock. Compilation is told apart.
 
 PPO has the hyperparameters of brax's own training notebook for its reacher, with episodes of 40 steps instead of 1000. brax
 0.14.2 asks for a function that JAX removed in 0.10, `jax.device_put_replicated`; it is given back here.
@@ -14,6 +14,7 @@ PPO has the hyperparameters of brax's own training notebook for its reacher, wit
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import json
 import os
@@ -98,7 +99,7 @@ def theirs(family: AbstractFamily, level: float, seconds: float, seed: int) -> d
         jax.device_put_replicated = lambda tree, devices: jax.tree.map(
             lambda leaf: jax.device_put(jnp.stack([leaf] * len(devices))), tree
         )
-    try:
+    with contextlib.suppress(StopIteration):
         ppo.train(
             env,
             num_timesteps=epochs * epoch,
@@ -110,8 +111,6 @@ def theirs(family: AbstractFamily, level: float, seconds: float, seed: int) -> d
             network_factory=ppo_networks.make_ppo_networks,
             **NOTEBOOK,
         )
-    except StopIteration:
-        pass
     return clock.report()
 
 
@@ -142,7 +141,7 @@ def ours(loop: Any, family: AbstractFamily, level: float, seconds: float, seed: 
     test = lambda: float(play(state.params, tests, jax.random.split(jax.random.key(2), TESTS)).success.mean())  # noqa: E731
     key, steps = jax.random.key(seed), 0
     clock.look(0, test)
-    try:
+    with contextlib.suppress(StopIteration):
         for number in range(10**9):
             fresh = jax.random.fold_in(key, number)
             tasks = {family.name: np.asarray(places(fresh)).reshape(1, PASS, rows, -1)}
@@ -150,8 +149,6 @@ def ours(loop: Any, family: AbstractFamily, level: float, seconds: float, seed: 
             jax.block_until_ready(state.params)
             steps += PASS * rows * family.episode_steps
             clock.look(steps, test)
-    except StopIteration:
-        pass
     return clock.report()
 
 
@@ -200,7 +197,9 @@ def main() -> None:
     options = parser.parse_args()
     loop = configuration.build(configuration.read([*OVERRIDES, f"run.seed={options.seed}"]))
     family = loop.families["reacher"]
-    found = {"command": f"python benchmarks/learning_against_brax_ppo.py --seconds {options.seconds:g} --level {options.level:g}"}
+    found = {
+        "command": f"python benchmarks/learning_against_brax_ppo.py --seconds {options.seconds:g} --level {options.level:g}"
+    }
     for name, learn in {"openended": functools.partial(ours, loop), "brax_ppo": theirs}.items():
         print(name)
         found[name] = learn(family, options.level, options.seconds, options.seed)

@@ -2,7 +2,8 @@
 
 One process times every part once per repetition, in turn; a figure is the median over the repetitions (``raw``, ``policy``:
 of the best batch size). A timed call has its programs compiled and a key of its own, and ends when its results are there,
-which depend on the last state of every row. ``cold_s`` and ``warm_s``: compiling a round's programs, once, in new processes.
+which depend on the last state of every row. ``arithmetic``: operations of a control step, beside ``ceilings``, what one device
+does at most, see `openended.hardware`. ``cold_s`` and ``warm_s``: compiling a round's programs, once, in new processes.
 
 A round is what `train` does for one: the loop's round, the held-out measurement, checkpoint, metrics and archive, in a folder
 that is thrown away. ``efficiency``: learn-purpose control steps per second of such rounds, over those of lifetimes with the
@@ -33,7 +34,7 @@ from omegaconf import DictConfig
 
 from envs import validity
 from envs.base import AbstractFamily
-from openended import configuration, growth, rollouts, trees
+from openended import configuration, growth, hardware, rollouts, trees
 from openended.exporting import emit
 from openended.ledger import LoopState, Settings
 from openended.locate import CommandError
@@ -88,7 +89,9 @@ def measure(config: DictConfig, quick: bool) -> dict[str, Any]:
         parts = _parts(loop, rounds.state, quick)
         calls = [part.call for part in parts] + [lambda key: rounds.next()]
         *seconds, _ = interleave(calls, repeats, jax.random.key(config.run.seed))
-    return report(parts, seconds, rounds.seen[WARM_UP:])
+    found = report(parts, seconds, rounds.seen[WARM_UP:])
+    per_step = {name: hardware.arithmetic(family, loop.learner.policy) for name, family in loop.families.items()}
+    return found | {"arithmetic": per_step, "ceilings": hardware.ceilings()}
 
 
 def report(parts: Sequence[Part], seconds: Sequence[Sequence[float]], rounds: Sequence[Seen]) -> dict[str, Any]:
@@ -140,6 +143,12 @@ def lines(found: dict[str, Any]) -> list[str]:
     stages = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in found["stages"].items())
     memory = ", ".join(f"{name} {bytes_ / 1e9:.2f} GB" for name, bytes_ in found["peak_bytes"].items())
     facts = {"round": speed, "": f"steps: {shares}", "stages": stages, "compile": programs, "memory": memory}
+    if "arithmetic" in found:
+        most = found["ceilings"]["flops_per_s"]
+        of = {name: found["raw"][name] * each["physics"] / most for name, each in found["arithmetic"].items()}
+        facts["arithmetic"] = (
+            f"{', '.join(f'{name} {share:.1%}' for name, share in of.items())} of {most / 1e9:,.0f} Gflop/s a device"
+        )
     facts["device"] = found["device"]
     return [*rows, *(name.ljust(width) + text for name, text in facts.items())]
 

@@ -112,18 +112,10 @@ def test_quick_bench_of_the_probe(tmp_path, capsys):
     assert 0.0 < found["round"]["efficiency"] < 1.0 and 0.0 < found["host_share"] < 1.0
     assert found["compile"] == {"cold_s": None, "warm_s": None, "after_warmup": 0}
     assert found["round"]["steps_by_purpose"]["learn"] == 3 * 4 * 64 * 3 * 40  # rounds, updates, rows, episodes, steps
-    assert set(found) == {
-        "raw",
-        "policy",
-        "learn",
-        "round",
-        "compile",
-        "host_share",
-        "growth",
-        "device",
-        "stages",
-        "peak_bytes",
-    }
+    rest = {"round", "compile", "host_share", "growth", "device", "stages", "peak_bytes", "arithmetic", "ceilings"}
+    assert set(found) == {"raw", "policy", "learn", *rest}
+    assert 0 < found["arithmetic"]["probe"]["policy"] < found["arithmetic"]["probe"]["gradient"]
+    assert "Gflop/s a device" in "".join(bench.lines(found | {"compile": {"cold_s": 9.0, "warm_s": 2.0, "after_warmup": 0}}))
     assert (
         list(found["stages"]) == ["propose", "enter", "learn", "verify", "finish", "record"]
         and found["peak_bytes"]["process"] > 1e8

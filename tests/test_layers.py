@@ -42,7 +42,21 @@ OPENENDED = {
         5,
     ),
     **dict.fromkeys(
-        ["train", "evaluate", "calibrate", "bench", "timed", "growth", "doctor", "replay", "exporting", "inspection", "docs"], 6
+        [
+            "train",
+            "evaluate",
+            "calibrate",
+            "bench",
+            "timed",
+            "growth",
+            "hardware",
+            "doctor",
+            "replay",
+            "exporting",
+            "inspection",
+            "docs",
+        ],
+        6,
     ),
     **dict.fromkeys(["ablate", "comparison", "comparing_words", "subprocesses"], 6),
     **dict.fromkeys(["configuration", "recording", "closing", "task_space", "sampling"], 6),
