@@ -7,7 +7,8 @@ largest tolerance and a visible place for its tip, drawn anew for every episode 
 of one episode). Both see the same observations and rewards, learn until they reach ``--level`` or for so many seconds, and are
 evaluated in the same way: success of the stochastic policy in 1024 episodes, outside of the clock. Compilation is told apart.
 
-PPO has the hyperparameters of brax's own training notebook for its reacher, with episodes of 40 steps instead of 1000. brax
+PPO has the hyperparameters of brax's own training notebook for its reacher, but for episodes of 40 steps instead of 1000 and
+stretches of 10 instead of 50, which learns from as few episodes sooner. brax
 0.14.2 asks for a function that JAX removed in 0.10, `jax.device_put_replicated`; it is given back here.
 """
 
@@ -45,7 +46,7 @@ NOTEBOOK = {
     "episode_length": 40,
     "reward_scaling": 5.0,
     "normalize_observations": True,
-    "unroll_length": 50,
+    "unroll_length": 10,
     "num_minibatches": 32,
     "num_updates_per_batch": 8,
     "discounting": 0.95,
@@ -153,37 +154,35 @@ def ours(loop: Any, family: AbstractFamily, level: float, seconds: float, seed: 
 
 
 class Clock:
-    """Time of training, without evaluations; the first stretch, which compiles, is told apart."""
+    """Time of training, without evaluations. The first stretch also compiles: it counts as long as the second."""
 
     def __init__(self, level: float, seconds: float):
-        self.level, self.seconds, self.curve = level, seconds, []
-        self.since, self.compiling, self.spent = time.perf_counter(), None, 0.0
+        self.level, self.seconds = level, seconds
+        self.stretches: list[float] = []
+        self.seen: list[tuple[int, float]] = []  # steps and success after each stretch, the first one before any
+        self.since = time.perf_counter()
 
     def look(self, steps: int, success: Callable[[], float]) -> None:
-        """Evaluate; raises StopIteration at the level or at the end of the time."""
-        stretch = time.perf_counter() - self.since
-        if steps and self.compiling is None:
-            self.compiling = stretch  # the first stretch: it is compiled and trained
-        elif steps:
-            self.spent += stretch
-        self.curve.append({"seconds": self.spent, "steps": steps, "success": success()})
-        print(f"  {self.spent:7.1f} s  {steps:>10,} steps  success {self.curve[-1]['success']:.3f}", flush=True)
-        if self.curve[-1]["success"] >= self.level or self.spent >= self.seconds:
+        """Evaluate; raises StopIteration at the level, not before the second stretch, or at the end of the time."""
+        self.stretches += [time.perf_counter() - self.since] if steps else []
+        self.seen.append((steps, success()))
+        print(f"  {sum(self.stretches):7.1f} s  {steps:>10,} steps  success {self.seen[-1][1]:.3f}", flush=True)
+        reached = len(self.stretches) > 1 and self.seen[-1][1] >= self.level
+        if reached or sum(self.stretches) >= self.seconds:
             raise StopIteration
         self.since = time.perf_counter()
 
     def report(self) -> dict[str, Any]:
-        """Seconds to the level (null where it was not reached), steps/s after the first stretch, and the curve."""
-        timed = [row for row in self.curve if row["steps"]]
-        first, last = timed[0], timed[-1]
-        rate = (last["steps"] - first["steps"]) / last["seconds"] if last["seconds"] else None
-        reached = last["success"] >= self.level
+        """Seconds to the level (null where it was not reached), with and without compiling; steps/s; the curve."""
+        training = [self.stretches[1], *self.stretches[1:]]
+        steps, successes = zip(*self.seen, strict=True)
+        found = next((i for i, success in enumerate(successes) if i and success >= self.level), None)
         return {
-            "seconds_to_level": last["seconds"] if reached else None,
-            "first_stretch_s": self.compiling,
-            "steps_to_level": last["steps"] if reached else None,
-            "steps_per_s": rate,
-            "curve": self.curve,
+            "seconds_to_level": None if found is None else sum(training[:found]),
+            "seconds_to_level_with_compiling": None if found is None else sum(self.stretches[:found]),
+            "steps_to_level": None if found is None else steps[found],
+            "steps_per_s": (steps[-1] - steps[1]) / sum(training[1:]),
+            "curve": {"seconds": [0.0, *np.cumsum(training).tolist()], "steps": steps, "success": successes},
         }
 
 
@@ -204,7 +203,7 @@ def main() -> None:
         print(name)
         found[name] = learn(family, options.level, options.seconds, options.seed)
     found["device"] = f"{jax.default_backend()}, {jax.devices()[0].device_kind}, {os.cpu_count()} cpus"
-    print(json.dumps({name: value for name, value in found.items() if name != "curve"}, indent=1))
+    print(json.dumps(found, indent=1))
     if options.out:
         options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
