@@ -69,6 +69,7 @@ class Walker(EmbodiedFamily):
     """
 
     name = "walker"
+    plane = "xz"
     view = "side"
     sensors = 7 + 2 * LEGS * SEGMENTS + LEGS + len(AHEAD)
     actuators = LEGS * SEGMENTS
@@ -99,7 +100,7 @@ class Walker(EmbodiedFamily):
 
     def __init__(self, **options):
         super().__init__(**options)
-        self._system = physics.load(_xml())
+        self._system = self.moves.load(_xml())
 
     def build(self, world: dict, body: dict) -> Any:
         """System with this task's torso, legs, servos and terrain."""
@@ -126,13 +127,14 @@ class Walker(EmbodiedFamily):
         bent = jax.random.uniform(key, (LEGS * SEGMENTS,), minval=-0.05, maxval=0.05)
         start = jnp.concatenate([jnp.zeros(3), bent])
         still = jnp.zeros(3 + LEGS * SEGMENTS)
-        feet = _feet(model, physics.begin(model.system, start, still))
+        feet = _feet(model, self.moves.begin(model.system, start, still))
         lowest = jnp.min(jnp.where(_legs(model.task.body) > 0, feet[:, 1], 0.0))
-        return physics.begin(model.system, start.at[1].set(RADIUS - lowest), still)
+        return self.moves.begin(model.system, start.at[1].set(RADIUS - lowest), still)
 
     def move(self, model: Model, state: Any, control: jax.Array) -> Any:
         """Three timesteps of 1/60 s."""
-        return terrain.advance(model.system, model.task.world, state, control, SUBSTEPS)
+        ground = terrain.surface(model.task.world)
+        return self.moves.advance(model.system, state, control, SUBSTEPS, chained=True, ground=ground)
 
     def active(self, model: Model) -> jax.Array:
         """Motors of segments that exist."""
