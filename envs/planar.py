@@ -172,7 +172,11 @@ class Planar(Pipeline):
 
 
 def _check(system: System, plane: Plane) -> None:
-    motion, joints = system.dof.motion, step.joints_of(system)
+    motion = system.dof.motion
+    kinds = np.asarray(system.jnt_type)
+    if not np.all((kinds == step.SLIDE) | (kinds == step.HINGE)):
+        raise ValueError("a body in a plane is on slides and hinges")
+    joints = step.joints_of(system)
     along = {kind: np.eye(3)[axis] for kind, axis in zip(KINDS, (plane.u, plane.v, plane.across), strict=True)}
     for link, (parent, joint) in enumerate(zip(system.link_parents, joints, strict=True)):
         allowed = ({"u"}, {"u", "v"}, {"u", "v", "turn"}, {"turn"}) if parent < 0 else ({"turn"},)

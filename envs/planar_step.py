@@ -17,7 +17,7 @@ from envs.physics import Fluid, System
 from envs.rows import summed, taken
 from envs.touching import Moving, Pair
 
-HINGE = 3  # mjtJoint
+SLIDE, HINGE = 2, 3  # mjtJoint
 KINDS = ("u", "v", "turn")  # of joints
 
 
@@ -75,7 +75,7 @@ def joints_of(system: System) -> list[dict[str, int]]:
     for link in range(len(system.link_parents)):
         dofs = np.flatnonzero(np.asarray(system.dof_bodyid) == link + 1).tolist()
         kinds = [int(system.jnt_type[system.dof_jntid[dof]]) for dof in dofs]
-        slides = iter("uv")
+        slides = iter("uvw")  # no plane has the last
         found.append({"turn" if kind == HINGE else next(slides): dof for dof, kind in zip(dofs, kinds, strict=True)})
     return found
 
