@@ -175,7 +175,8 @@ class Walker(EmbodiedFamily):
         body, zero = model.task.body, jnp.zeros(())
         half = jnp.stack([body["torso"], zero, zero])
         torso = jnp.concatenate([physics.point(state, 0, -half), physics.point(state, 0, half), jnp.full(1, TORSO)])
-        segments = jnp.concatenate([state.x.pos[1:], _ends(model, state), (RADIUS * _exists(body))[:, None]], axis=1)
+        ends = jnp.insert(_ends(model, state), 1, 0.0, axis=1)
+        segments = jnp.concatenate([state.x.pos[1:], ends, (RADIUS * _exists(body))[:, None]], axis=1)
         log, boxes = terrain.shapes(model.task.world)
         capsules = jnp.concatenate([torso[None], segments, log])
         return {"capsules": capsules, "spheres": jnp.zeros((0, 4)), "boxes": boxes}
@@ -227,15 +228,15 @@ def _geoms(length: jax.Array, half: jax.Array) -> tuple[list[int], jax.Array, ja
 
 
 def _ends(model: Model, state: Any) -> jax.Array:
-    """Lower end f32[LEGS x SEGMENTS, 3] of each segment in the world."""
-    length = _lengths(model.task.body)
-    down = jnp.outer(length, jnp.array([0.0, 0.0, -1.0]))
-    return jax.vmap(lambda i, end: physics.point(state, i, end))(jnp.arange(1, 1 + len(length)), down)
+    """Lower end f32[LEGS x SEGMENTS, 2] of each segment, along x and above the ground; segments turn about y only."""
+    x, length = state.x, _lengths(model.task.body)
+    w, y = x.rot[1:, 0], x.rot[1:, 2]
+    return jnp.stack([x.pos[1:, 0] - 2.0 * w * y * length, x.pos[1:, 2] - (w**2 - y**2) * length], axis=1)
 
 
 def _feet(model: Model, state: Any) -> jax.Array:
     """Middle of each leg's foot f32[LEGS, 2]: along x and above the ground; absent legs' feet are at the torso."""
-    ends = _ends(model, state).reshape(LEGS, SEGMENTS, 3)[..., ::2]
+    ends = _ends(model, state).reshape(LEGS, SEGMENTS, 2)
     last = jax.nn.one_hot(_of_legs(model.task.body, "segments").astype(jnp.int32) - 1, SEGMENTS)
     feet = jnp.sum(ends * last[:, :, None], axis=1)
     return jnp.where(_legs(model.task.body)[:, None] > 0, feet, state.x.pos[0, ::2])
