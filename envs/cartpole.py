@@ -49,6 +49,7 @@ class Cartpole(EmbodiedFamily):
     max_speed = 20.0
     speed_unit = "m/s"
     view = "side"
+    plane = "xz"
     features = (
         FeatureSpec("cart_x", "m", 1, -1.2, 1.2, 0.08, "where the cart is on the rail"),
         FeatureSpec("tip", "m", 2, -0.9, 0.9, 0.14, "where the end of the last pole is: along the rail and above it"),

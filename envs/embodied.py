@@ -9,6 +9,7 @@ import jax
 
 from envs.base import AbstractFamily, Model
 from envs.pipelines import Pipeline, Spring
+from envs.planar import Planar
 from envs.reduced import Generalized, Mjx
 
 PIPELINES: Mapping[str, Pipeline] = {"spring": Spring(), "generalized": Generalized(), "mjx": Mjx()}
@@ -18,6 +19,7 @@ class EmbodiedFamily(AbstractFamily):
     """A family with a body. Its ``begin`` and ``move`` go through ``self.moves``, the pipeline that was chosen."""
 
     pipelines: ClassVar[tuple[str, ...]] = ("spring",)
+    plane: str = ""  # "xy" or "xz": the body never leaves it, and spring moves it as a planar one
 
     def __init__(self, pipeline: str = "spring", **options):
         super().__init__(**options)
@@ -25,7 +27,7 @@ class EmbodiedFamily(AbstractFamily):
             allowed = ", ".join(self.pipelines)
             raise ValueError(f"families.{self.name}.pipeline is '{pipeline}'; allowed: {allowed}")
         self.pipeline = pipeline
-        self.moves = PIPELINES[pipeline]
+        self.moves = Planar(self.plane) if self.plane and pipeline == "spring" else PIPELINES[pipeline]
 
     def prepare(self, vector: jax.Array) -> Model:
         """As every family's, with the System that the pipeline reads."""

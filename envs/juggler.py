@@ -65,6 +65,7 @@ class Juggler(EmbodiedFamily):
     """
 
     name = "juggler"
+    plane = "xz"
     view = "side"
     object_rows: ClassVar[Mapping[str, tuple[int, ...]]] = {"spheres": tuple(range(BALLS))}
     unexported = "contacts bounce back with a coefficient of restitution of their own"
@@ -109,7 +110,7 @@ class Juggler(EmbodiedFamily):
 
     def __init__(self, **options):
         super().__init__(**options)
-        self._system = physics.load(_xml())
+        self._system = self.moves.load(_xml())
 
     def build(self, world: dict, body: dict) -> Any:
         """System with this task's plate, rims, balls, peg, masses, servos, contacts and gravity."""
@@ -138,11 +139,11 @@ class Juggler(EmbodiedFamily):
         second = first + jnp.stack([body["second_offset"], body["second_height"] + 2.0 * body["radius"]])
         start = jnp.concatenate([jnp.stack([jnp.zeros(()), sag, jnp.zeros(())]), first, second])
         start = start + jnp.concatenate([jnp.zeros(3), jax.random.uniform(key, (2 * BALLS,), minval=-0.02, maxval=0.02)])
-        return physics.begin(model.system, start, jnp.zeros(3 + 2 * BALLS).at[3].set(world["throw"]))
+        return self.moves.begin(model.system, start, jnp.zeros(3 + 2 * BALLS).at[3].set(world["throw"]))
 
     def move(self, model: Model, state: Any, control: jax.Array) -> Any:
         """Four timesteps of 0.0125 s."""
-        return physics.advance(model.system, state, control, SUBSTEPS)
+        return self.moves.advance(model.system, state, control, SUBSTEPS)
 
     def sense(self, model: Model, state: Any) -> jax.Array:
         """f32[17], see the class."""

@@ -75,6 +75,7 @@ class Navigator(EmbodiedFamily):
     """
 
     name = "navigator"
+    plane = "xy"
     actuators = 2
     pipelines = ("spring", "generalized", "mjx")
     control_dt = 0.05

@@ -6,12 +6,18 @@ Two more are in `envs.reduced`. They read the same System after they have adopte
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from envs import physics
 from envs.physics import Fluid, Motion, System, Transform
+
+# Places x, z f32[N] of points -> their distance from the ground, negative inside, and the way out of it, of length 1.
+Surface = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array, jax.Array]]
 
 
 class Moved(NamedTuple):
@@ -51,11 +57,13 @@ class Pipeline(abc.ABC):
         chained: bool = False,
         rubbing: bool = False,
         fluid: Fluid | None = None,
+        ground: Surface | None = None,
     ) -> Any:
         """Physics state after ``substeps`` timesteps under a constant command.
 
         ``chained``: links hang on links away from their origins. ``rubbing``: with `physics.set_dry_friction`, for bodies on
-        slide joints. ``fluid``: what resists the links.
+        slide joints. ``fluid``: what resists the links. ``ground``: what the balls of the model's pairs meet, instead of the
+        planes that these pairs have (`terrain.tangents`).
         """
 
 
@@ -80,8 +88,29 @@ class Spring(Pipeline):
         chained: bool = False,
         rubbing: bool = False,
         fluid: Fluid | None = None,
+        ground: Surface | None = None,
     ) -> Any:
         """See the base."""
         first = physics.as_it_is if fluid is None else physics.resist(fluid)
         then = physics.joint_velocities if chained else physics.rub if rubbing else physics.as_it_is
-        return physics.advance(system, state, control, substeps, first=first, then=then)
+        if ground is None:
+            return physics.advance(system, state, control, substeps, first=first, then=then)
+
+        def one(_: Any, now: Any) -> Any:
+            return physics.advance(_laid(system, ground, now), now, control, 1, first=first, then=then)
+
+        return jax.lax.fori_loop(0, substeps, one, state)
+
+
+def _laid(system: System, ground: Surface, state: Any) -> System:
+    """System in which the plane of every pair touches the ground where it is nearest to the ball."""
+    planes, balls = np.asarray(system.pair_geom1), np.asarray(system.pair_geom2)
+    row = slice(int(planes[0]), int(planes[-1]) + 1)  # they follow one another: a slice is written faster than single rows
+    links = np.asarray(system.geom_bodyid)[balls] - 1
+    center = state.x.take(links).vmap().do(Transform.create(pos=system.geom_pos[balls])).pos
+    gap, out_x, out_z = ground(center[:, 0], center[:, 2])
+    half = jnp.sqrt(jnp.maximum(1.0 + out_z, 1e-9) / 2.0)  # cosine of half the angle by which z turns into the way out
+    zero = jnp.zeros_like(half)
+    turn = jnp.stack([half, zero, out_x / (2.0 * half), zero], axis=1)
+    position = system.geom_pos.at[row].set(center - gap[:, None] * jnp.stack([out_x, zero, out_z], axis=1))
+    return system.replace(geom_pos=position, geom_quat=jnp.asarray(system.geom_quat).at[row].set(turn))

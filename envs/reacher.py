@@ -74,6 +74,7 @@ class Reacher(EmbodiedFamily):
     """
 
     name = "reacher"
+    plane = "xy"
     pipelines = ("spring", "generalized", "mjx")
     control_dt = 0.05
     max_speed = 60.0
@@ -94,7 +95,7 @@ class Reacher(EmbodiedFamily):
         self.own_specs = _specs(most_links)
         if spatial:
             self.option_specs = _spatial_specs(most_links)
-            self.view = "3d"
+            self.view, self.plane = "3d", ""
             self.features = (*self.features, *_HIGHER)  # at the end: the others keep their numbers
         super().__init__(**options)
         self._system = self.moves.load(_xml(most_links))

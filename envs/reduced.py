@@ -24,7 +24,7 @@ import numpy as np
 
 from envs import physics
 from envs.physics import Fluid, Motion, System, actuator, com, inv_rotate, kinematics, quiet, rotate
-from envs.pipelines import Moved, Pipeline
+from envs.pipelines import Moved, Pipeline, Surface
 
 with quiet():
     from brax.generalized import constraint, dynamics
@@ -62,8 +62,9 @@ class Reduced(Pipeline):
         chained: bool = False,
         rubbing: bool = False,
         fluid: Fluid | None = None,
+        ground: Surface | None = None,
     ) -> Moved:
-        """See the base; ``chained`` is no matter: joints do not open."""
+        """See the base; ``chained`` is no matter: joints do not open. There is no ``ground`` here."""
         step, kept = system.opt.timestep, _kept(system)
         turns = jnp.any(system.dof.motion.ang != 0.0, axis=1)
 

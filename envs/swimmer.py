@@ -45,6 +45,7 @@ class Swimmer(EmbodiedFamily):
     """
 
     name = "swimmer"
+    plane = "xy"
     unexported = "a fluid resists each link, more across than along it, and may flow"
     sensors = 7 + 2 * JOINTS
     actuators = JOINTS

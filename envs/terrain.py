@@ -4,9 +4,9 @@ The plane is z = 0 of the world; a slope turns gravity instead of the ground, wh
 box and the stump a lying log, both endless enough along y. What a task lacks is parked far below. A body's geoms have contype 1
 and conaffinity 0, so that they meet the terrain and nothing else.
 
-Balls of a body can meet the same terrain with a third of the contacts: `tangents` gives each a plane of its own, which
-`advance` lays against the nearest surface before every timestep. A ball then has one contact instead of three (Brax averages
-the impulses of several), and MuJoCo models of tasks still have the bodies themselves.
+Balls of a body can meet the same terrain with a third of the contacts: `tangents` gives each a plane of its own. A pipeline
+that is told the `surface` lays it there, so that a ball has one contact instead of three (Brax averages the impulses of
+several), and MuJoCo models of tasks still have the bodies themselves.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from envs import physics
+from envs.pipelines import Surface
 from envs.spec import ParamSpec
 
 PARKED = -50.0  # m: height at which a part waits that does not exist
@@ -86,38 +86,23 @@ def place(system: Any, world: dict, first: int = 0) -> Any:
     return physics.set_gravity(system, gravity(world))
 
 
-def advance(system: Any, world: dict, state: Any, control: jax.Array, substeps: int) -> Any:
-    """Pipeline state of a body with chained joints and `tangents` after ``substeps`` timesteps under a constant command."""
+def surface(world: dict) -> Surface:
+    """Of the terrain in the plane x-z, in which all of it lies."""
 
-    def one(_, now: Any) -> Any:
-        return physics.advance(_lay(system, world, now), now, control, 1, then=physics.joint_velocities)
+    def near(x: jax.Array, z: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        gap, out_x, out_z = z, jnp.zeros_like(z), jnp.ones_like(z)
+        for there, other in zip(_there(world), (_from_step(world, x, z), _from_stump(world, x, z)), strict=True):
+            nearer = (there > 0) & (other[0] < gap)
+            gap, out_x, out_z = (jnp.where(nearer, a, b) for a, b in zip(other, (gap, out_x, out_z), strict=True))
+        return gap, out_x, out_z
 
-    return jax.lax.fori_loop(0, substeps, one, state)
-
-
-def _lay(system: Any, world: dict, state: Any) -> Any:
-    """System in which the plane of every ball touches the surface that is nearest to the ball."""
-    planes, balls = np.asarray(system.pair_geom1), np.asarray(system.pair_geom2)
-    row = slice(int(planes[0]), int(planes[-1]) + 1)  # they follow one another: a slice is written faster than single rows
-    links = jnp.asarray(np.asarray(system.geom_bodyid)[balls] - 1)
-    center = jax.vmap(lambda link, at: physics.point(state, link, at))(links, system.geom_pos[balls])
-    gap, normal = nearest(world, center)
-    half = jnp.sqrt(jnp.maximum(1.0 + normal[:, 2], 1e-9) / 2.0)  # cosine of half the angle by which z turns into the normal
-    zero = jnp.zeros_like(half)
-    turn = jnp.stack([half, zero, normal[:, 0] / (2.0 * half), zero], axis=1)
-    position = system.geom_pos.at[row].set(center - gap[:, None] * normal)
-    return system.replace(geom_pos=position, geom_quat=jnp.asarray(system.geom_quat).at[row].set(turn))
+    return near
 
 
 def nearest(world: dict, points: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Distance f32[N] of points f32[N, 3] from the terrain, negative inside, and the way out f32[N, 3], of length 1."""
-    x, z = points[:, 0], points[:, 2]
-    gap, zero = z, jnp.zeros_like(z)
-    out_x, out_z = zero, zero + 1.0
-    for there, (distance, way_x, way_z) in zip(_there(world), (_from_step(world, x, z), _from_stump(world, x, z)), strict=True):
-        nearer = (there > 0) & (distance < gap)
-        gap, out_x, out_z = (jnp.where(nearer, a, b) for a, b in ((distance, gap), (way_x, out_x), (way_z, out_z)))
-    return gap, jnp.stack([out_x, zero, out_z], axis=1)
+    gap, out_x, out_z = surface(world)(points[:, 0], points[:, 2])
+    return gap, jnp.stack([out_x, jnp.zeros_like(gap), out_z], axis=1)
 
 
 def _from_step(world: dict, x: jax.Array, z: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

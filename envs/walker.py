@@ -69,6 +69,7 @@ class Walker(EmbodiedFamily):
     """
 
     name = "walker"
+    plane = "xz"
     view = "side"
     sensors = 7 + 2 * LEGS * SEGMENTS + LEGS + len(AHEAD)
     actuators = LEGS * SEGMENTS
@@ -99,7 +100,7 @@ class Walker(EmbodiedFamily):
 
     def __init__(self, **options):
         super().__init__(**options)
-        self._system = physics.load(_xml())
+        self._system = self.moves.load(_xml())
 
     def build(self, world: dict, body: dict) -> Any:
         """System with this task's torso, legs, servos and terrain."""
@@ -126,13 +127,14 @@ class Walker(EmbodiedFamily):
         bent = jax.random.uniform(key, (LEGS * SEGMENTS,), minval=-0.05, maxval=0.05)
         start = jnp.concatenate([jnp.zeros(3), bent])
         still = jnp.zeros(3 + LEGS * SEGMENTS)
-        feet = _feet(model, physics.begin(model.system, start, still))
+        feet = _feet(model, self.moves.begin(model.system, start, still))
         lowest = jnp.min(jnp.where(_legs(model.task.body) > 0, feet[:, 1], 0.0))
-        return physics.begin(model.system, start.at[1].set(RADIUS - lowest), still)
+        return self.moves.begin(model.system, start.at[1].set(RADIUS - lowest), still)
 
     def move(self, model: Model, state: Any, control: jax.Array) -> Any:
         """Three timesteps of 1/60 s."""
-        return terrain.advance(model.system, model.task.world, state, control, SUBSTEPS)
+        ground = terrain.surface(model.task.world)
+        return self.moves.advance(model.system, state, control, SUBSTEPS, chained=True, ground=ground)
 
     def active(self, model: Model) -> jax.Array:
         """Motors of segments that exist."""
@@ -173,7 +175,8 @@ class Walker(EmbodiedFamily):
         body, zero = model.task.body, jnp.zeros(())
         half = jnp.stack([body["torso"], zero, zero])
         torso = jnp.concatenate([physics.point(state, 0, -half), physics.point(state, 0, half), jnp.full(1, TORSO)])
-        segments = jnp.concatenate([state.x.pos[1:], _ends(model, state), (RADIUS * _exists(body))[:, None]], axis=1)
+        ends = jnp.insert(_ends(model, state), 1, 0.0, axis=1)
+        segments = jnp.concatenate([state.x.pos[1:], ends, (RADIUS * _exists(body))[:, None]], axis=1)
         log, boxes = terrain.shapes(model.task.world)
         capsules = jnp.concatenate([torso[None], segments, log])
         return {"capsules": capsules, "spheres": jnp.zeros((0, 4)), "boxes": boxes}
@@ -225,15 +228,15 @@ def _geoms(length: jax.Array, half: jax.Array) -> tuple[list[int], jax.Array, ja
 
 
 def _ends(model: Model, state: Any) -> jax.Array:
-    """Lower end f32[LEGS x SEGMENTS, 3] of each segment in the world."""
-    length = _lengths(model.task.body)
-    down = jnp.outer(length, jnp.array([0.0, 0.0, -1.0]))
-    return jax.vmap(lambda i, end: physics.point(state, i, end))(jnp.arange(1, 1 + len(length)), down)
+    """Lower end f32[LEGS x SEGMENTS, 2] of each segment, along x and above the ground; segments turn about y only."""
+    x, length = state.x, _lengths(model.task.body)
+    w, y = x.rot[1:, 0], x.rot[1:, 2]
+    return jnp.stack([x.pos[1:, 0] - 2.0 * w * y * length, x.pos[1:, 2] - (w**2 - y**2) * length], axis=1)
 
 
 def _feet(model: Model, state: Any) -> jax.Array:
     """Middle of each leg's foot f32[LEGS, 2]: along x and above the ground; absent legs' feet are at the torso."""
-    ends = _ends(model, state).reshape(LEGS, SEGMENTS, 3)[..., ::2]
+    ends = _ends(model, state).reshape(LEGS, SEGMENTS, 2)
     last = jax.nn.one_hot(_of_legs(model.task.body, "segments").astype(jnp.int32) - 1, SEGMENTS)
     feet = jnp.sum(ends * last[:, :, None], axis=1)
     return jnp.where(_legs(model.task.body)[:, None] > 0, feet, state.x.pos[0, ::2])

@@ -37,10 +37,10 @@ def test_absent_poles_take_no_part(poles):
     controls = jax.random.uniform(jax.random.key(0), (FAMILY.episode_steps, 1), minval=-1.0, maxval=1.0)
 
     def way(system, q):
-        state = physics.begin(system, q, jnp.zeros_like(q))
+        state = FAMILY.moves.begin(system, q, jnp.zeros_like(q))
 
         def move(s, c):
-            after = physics.advance(system, s, c, cartpole.SUBSTEPS, then=physics.joint_velocities)
+            after = FAMILY.moves.advance(system, s, c, cartpole.SUBSTEPS, chained=True)
             return after, after
 
         states = jax.lax.scan(move, state, controls)[1]
@@ -63,7 +63,7 @@ def test_where_the_tip_is(poles, upright):
     long = sum((0.3, 0.4, 0.5)[:poles])
     up = 1.0 if upright else -1.0
     tip = [0.1 + up * long * np.sin(lean), up * long * np.cos(lean)]
-    state = physics.begin(model.system, q, jnp.zeros(1 + POLES))
+    state = FAMILY.moves.begin(model.system, q, jnp.zeros(1 + POLES))
     values = np.asarray(FAMILY.measure(model, state))
     np.testing.assert_allclose(values[1], tip, atol=1e-5)
     np.testing.assert_allclose(values[[0, 2, 3], 0], [0.1, tip[1], lean if upright else np.pi - lean], atol=1e-5)

@@ -69,7 +69,7 @@ PARTS = 3  # the layer of interchangeable parts: each is one file, which knows i
 ENVS = {
     **dict.fromkeys(["spec", "drawing"], 0),
     **dict.fromkeys(["base", "physics", "walking", "terrain", "goals", "interface", "validity"], 1),
-    **dict.fromkeys(["pipelines", "reduced", "embodied"], 1),
+    **dict.fromkeys(["pipelines", "reduced", "embodied", "planar", "planar_step", "touching", "rows"], 1),
     **dict.fromkeys(["holdout", "sampled", "render", "portraits", "adapters", "compared", "."], 3),
 }
 FAMILY = 2

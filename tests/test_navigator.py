@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from envs import navigator, physics
+from envs import navigator
 from envs.navigator import RADIUS, WALL, Navigator
 from envs.spec import encode
 
@@ -69,11 +69,11 @@ def driven():
         walls = navigator._walls(made.task.world, GATED.gates)
 
         def step(state, _):
-            state = physics.advance(made.system, state, command, 1)
+            state = GATED.moves.advance(made.system, state, command, 1)
             gap = jnp.linalg.norm(walls.nearest(state.q) - state.q, axis=-1) - WALL - RADIUS
             return state, (state.q, state.qd, jnp.min(jnp.where(walls.exists > 0, gap, jnp.inf)))
 
-        return jax.lax.scan(step, physics.begin(made.system, q, qd), None, length=40 * navigator.SUBSTEPS)[1]
+        return jax.lax.scan(step, GATED.moves.begin(made.system, q, qd), None, length=40 * navigator.SUBSTEPS)[1]
 
     return jax.jit(jax.vmap(one))
 
@@ -132,7 +132,7 @@ def test_the_puck_of_the_open_plane_is_the_same():
     start, push = jnp.zeros(2), jnp.array([0.7, 0.4])
     ends = []
     for family, made in ((GATED, gated), (PLAIN, plain)):
-        state = physics.begin(made.system, start, start)
+        state = family.moves.begin(made.system, start, start)
         ends.append(jax.lax.scan(lambda s, _, f=family, m=made: (f.move(m, s, push),) * 2, state, None, length=20)[0].q)
     assert float(jnp.linalg.norm(ends[0])) > 0.5
     np.testing.assert_allclose(ends[0], ends[1], rtol=0.06)

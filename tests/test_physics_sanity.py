@@ -34,10 +34,10 @@ def _thrown():
         still = jnp.zeros(family.actuators)
 
         def step(state, _):
-            state = physics.advance(model.system, state, still, 1)
+            state = family.moves.advance(model.system, state, still, 1)
             return state, state.q
 
-        return jax.lax.scan(step, physics.begin(model.system, q, qd), None, length=160)[1]
+        return jax.lax.scan(step, family.moves.begin(model.system, q, qd), None, length=160)[1]
 
     return jax.jit(jax.vmap(one))
 
@@ -102,7 +102,7 @@ def _pushed():
             state = family.move(model, state, action)
             return state, (swimmer._mean(model, state.x_i.pos), swimmer._mean(model, state.xd_i.vel))
 
-        start = physics.begin(model.system, jnp.zeros(3 + family.actuators), jnp.zeros(3 + family.actuators))
+        start = family.moves.begin(model.system, jnp.zeros(3 + family.actuators), jnp.zeros(3 + family.actuators))
         return jax.lax.scan(step, start, actions)[1]
 
     return jax.jit(jax.vmap(one))
@@ -151,7 +151,7 @@ def _play(family, values, q, actions):
             state = family.move(model, state, action)
             return state, state.q
 
-        return jax.lax.scan(step, physics.begin(model.system, jnp.asarray(q), jnp.zeros(len(q))), actions)[1]
+        return jax.lax.scan(step, family.moves.begin(model.system, jnp.asarray(q), jnp.zeros(len(q))), actions)[1]
 
     return np.asarray(jax.jit(run)())
 
@@ -192,7 +192,7 @@ def film(family, values, q, qd, controls):
     @jax.jit
     def run(vector, controls):
         model = family.prepare(vector)
-        state = physics.begin(model.system, jnp.asarray(q, jnp.float32), jnp.asarray(qd, jnp.float32))
+        state = family.moves.begin(model.system, jnp.asarray(q, jnp.float32), jnp.asarray(qd, jnp.float32))
         return jax.lax.scan(lambda s, c: (family.move(model, s, c),) * 2, state, controls)[1]
 
     return run(vector, jnp.asarray(controls, jnp.float32))

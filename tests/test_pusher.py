@@ -47,8 +47,8 @@ def test_absent_obstacles_take_no_part():
 
     def way(system):
         start = FAMILY.begin(model, jax.random.key(0)).q
-        state = physics.begin(system, start, jnp.zeros(4))
-        advance = lambda s, a: physics.advance(system, s, a, pusher.SUBSTEPS, then=physics.rub)  # noqa: E731
+        state = FAMILY.moves.begin(system, start, jnp.zeros(4))
+        advance = lambda s, a: FAMILY.moves.advance(system, s, a, pusher.SUBSTEPS, rubbing=True)  # noqa: E731
         return jax.lax.scan(lambda s, a: (advance(s, a),) * 2, state, actions)[1].q
 
     assert small.ngeom == 2

@@ -44,7 +44,7 @@ def film(arm):
             state = arm.move(model, state, action * arm.active(model))
             return state, (state.q, state.qd, arm._joints(model, state)[0][-1])
 
-        return jax.lax.scan(step, physics.begin(model.system, q, jnp.zeros(arm.actuators)), actions)[1]
+        return jax.lax.scan(step, arm.moves.begin(model.system, q, jnp.zeros(arm.actuators)), actions)[1]
 
     return jax.jit(jax.vmap(one))
 

@@ -1,11 +1,13 @@
 """Legs that a task lacks take no part, what is measured is where the feet are, and two legs can walk."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from envs import physics, walker
+from envs import walker
 from envs.spec import encode
 from envs.walker import LEGS, RADIUS, SEGMENTS, Walker
 
@@ -22,7 +24,7 @@ def drive(family, values, actions, q=None):
     @jax.jit
     def run(vector, actions, q):
         model = family.prepare(vector)
-        start = family.begin(model, jax.random.key(0)) if q is None else physics.begin(model.system, q, jnp.zeros(len(q)))
+        start = family.begin(model, jax.random.key(0)) if q is None else family.moves.begin(model.system, q, jnp.zeros(len(q)))
         return jax.lax.scan(lambda s, a: (family.move(model, s, a),) * 2, start, actions)[1]
 
     vector = jnp.asarray(encode(family.specs, values))
@@ -58,7 +60,7 @@ def test_what_a_task_lacks_is_neither_seen_nor_drawn():
     assert not sensors[21] and not sensors[22:].any(), "no third foot, no obstacles"
     radii = np.asarray(FAMILY.shapes(model, last)["capsules"])[:, -1]
     np.testing.assert_allclose(radii[1:], RADIUS * np.array([1, 0, 1, 1, 0, 0, 0]), atol=1e-6)  # the last is the log
-    wild = last.replace(xd_i=last.xd_i.replace(vel=last.xd_i.vel.at[2].set(1e3)))
+    wild = dataclasses.replace(last, moving=last.moving._replace(du=last.moving.du.at[2].set(1e3)))
     assert float(FAMILY.speed(model, wild)) < FAMILY.max_speed
 
 
@@ -69,7 +71,7 @@ def test_where_the_foot_is(segments):
     model = FAMILY.prepare(jnp.asarray(encode(FAMILY.specs, values)))
     pitch, hip, knee = 0.3, 0.4, 0.5
     q = jnp.zeros(3 + FAMILY.actuators).at[:5].set(jnp.array([0.1, 0.6, pitch, hip, knee]))
-    values = np.asarray(FAMILY.measure(model, physics.begin(model.system, q, jnp.zeros(len(q)))))
+    values = np.asarray(FAMILY.measure(model, FAMILY.moves.begin(model.system, q, jnp.zeros(len(q)))))
     foot = np.array([0.1 - 0.1 * np.cos(pitch), 0.6 - 0.1 * np.sin(pitch)])
     for angle in [pitch + hip, pitch + hip + knee][:segments]:
         foot += 0.4 / segments * np.array([np.sin(angle), -np.cos(angle)])
