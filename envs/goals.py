@@ -95,22 +95,23 @@ def specs(features: Sequence[FeatureSpec], seconds: float, hidden: bool, combine
 
 
 def from_values(values: dict, features: Sequence[FeatureSpec], control_dt: float) -> Goal:
-    """Goal of decoded values, with two conditions if they have numbers for two."""
+    """Goal of decoded values, with two conditions if they have numbers for two; traceable, and of numpy numbers in numpy."""
+    xp = values["hold"].__array_namespace__()
     parts = conditions("combined" in values)
-    index = jnp.stack([values[name].astype(jnp.int32) for name in FEATURES[:parts]])
+    index = xp.stack([values[name].astype(xp.int32) for name in FEATURES[:parts]])
     low, high, base, size = _columns(features, index, "low", "high", "tolerance", "size")
-    units = jnp.stack([jnp.stack([values[name] for name in names]) for names in TARGETS[:parts]])
-    mask = jnp.arange(2) < size[:, None]
-    two = values["combined"] > 0.5 if parts > 1 else jnp.zeros((), bool)
+    units = xp.stack([xp.stack([values[name] for name in names]) for names in TARGETS[:parts]])
+    mask = xp.arange(2) < size[:, None]
+    two = values["combined"] > 0.5 if parts > 1 else xp.zeros((), bool)
     return Goal(
         feature=index,
-        target=jnp.where(mask, low[:, None] + units * (high - low)[:, None], 0.0),
+        target=xp.where(mask, low[:, None] + units * (high - low)[:, None], 0.0),
         tolerance=base * values["tolerance"],
         scale=base,
-        used=1 + two.astype(jnp.int32),
+        used=1 + two.astype(xp.int32),
         ordered=two & ((values["in_order"] > 0.5) | (index[0] == index[-1])) if parts > 1 else two,
-        hold=jnp.maximum(1, jnp.round(values["hold"] / control_dt)).astype(jnp.int32),
-        limit=jnp.round(values["limit"] / control_dt).astype(jnp.int32),
+        hold=xp.maximum(1, xp.round(values["hold"] / control_dt)).astype(xp.int32),
+        limit=xp.round(values["limit"] / control_dt).astype(xp.int32),
         visible=1.0 - values["hidden"],
     )
 
@@ -123,7 +124,8 @@ def target_units(features: Sequence[FeatureSpec], index: jax.Array, target: jax.
 
 def _columns(features: Sequence[FeatureSpec], index: jax.Array, *names: str) -> tuple[jax.Array, ...]:
     """The named numbers of features ``index`` i32[P], f32[P] each; traceable."""
-    return tuple(jnp.array([getattr(f, name) for f in features], jnp.float32)[index] for name in names)
+    xp = index.__array_namespace__()
+    return tuple(xp.array([getattr(f, name) for f in features], xp.float32)[index] for name in names)
 
 
 def begin(goal: Goal, value: jax.Array) -> Progress:

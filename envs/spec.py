@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 Part = Literal["world", "body", "interface", "goal"]
@@ -60,20 +59,21 @@ class ParamSpec(NamedTuple):
 
 
 def decode(specs: Sequence[ParamSpec], vector) -> dict[str, jax.Array]:
-    """Named physical values of a unit vector. vector: f32[D] -> {name: f32[]}. Traceable."""
+    """Named physical values of a unit vector. vector: f32[D] -> {name: f32[]}. Traceable; of a numpy array, numpy numbers."""
     return {spec.name: _decode_one(spec, vector[i]) for i, spec in enumerate(specs)}
 
 
 def _decode_one(spec: ParamSpec, unit):
-    unit = jnp.clip(unit, 0.0, 1.0)
+    xp = unit.__array_namespace__()  # eager jax takes milliseconds for a task, and an accelerator far more
+    unit = xp.clip(unit, 0.0, 1.0)
     if spec.pinned:
-        return jnp.full_like(unit, spec.low)
+        return xp.full_like(unit, spec.low)
     if spec.scale == "log":
-        return jnp.exp(math.log(spec.low) + unit * (math.log(spec.high) - math.log(spec.low)))
+        return xp.exp(math.log(spec.low) + unit * (math.log(spec.high) - math.log(spec.low)))
     if spec.scale == "integer":
-        return spec.low + jnp.minimum(jnp.floor(unit * spec.cells), spec.cells - 1)
+        return spec.low + xp.minimum(xp.floor(unit * spec.cells), spec.cells - 1)
     if spec.switch:
-        return jnp.where(spec.on(unit), 1.0, 0.0).astype(unit.dtype)
+        return xp.where(spec.on(unit), 1.0, 0.0).astype(unit.dtype)
     return spec.low + unit * (spec.high - spec.low)
 
 

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
+from envs import goals
 from envs.base import AbstractFamily
 from envs.goals import Goal
 from envs.spec import decode
@@ -90,7 +90,7 @@ def goal(family: AbstractFamily, vector: np.ndarray) -> dict[str, Any]:
     {feature, unit, target, tolerance, hold_s, limit_s, visible}; one of two conditions also has {combination: "and" or "then",
     second: {feature, unit, target, tolerance}}.
     """
-    decoded = family.decode(jnp.asarray(vector, jnp.float32)).goal
+    decoded = goals.from_values(decode(family.specs, np.asarray(vector, np.float32)), family.features, family.control_dt)
     first, *others = (_condition(family, decoded, part) for part in range(int(decoded.used)))
     whole = {
         **first,
