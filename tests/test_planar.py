@@ -26,7 +26,7 @@ from envs.walker import Walker
 
 
 class FlatPusher(Pusher):
-    """The only body whose links touch each other in friction; it is left in space, see docs/notes/2026-11-26-planar-physics.md."""
+    """The pusher itself stays in space: docs/notes/2026-11-26-planar-physics.md."""
 
     plane = "xy"
 
