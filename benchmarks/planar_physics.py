@@ -20,7 +20,7 @@ from envs.base import AbstractFamily
 from envs.embodied import PIPELINES
 from openended import configuration
 
-NAMES = ("cartpole", "navigator", "reacher", "pusher", "swimmer", "juggler", "walker")
+NAMES = ("cartpole", "navigator", "reacher", "swimmer", "juggler", "walker")
 
 
 def program(family: AbstractFamily, batch: int):

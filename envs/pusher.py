@@ -53,7 +53,6 @@ class Pusher(EmbodiedFamily):
     """
 
     name = "pusher"
-    plane = "xy"
     sensors = 8 + 2 * OBSTACLES
     actuators = 2
     pipelines = ("spring", "mjx")  # generalized would throw what bounces back along the surface, too

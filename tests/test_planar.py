@@ -24,10 +24,17 @@ from envs.rows import summed, taken
 from envs.swimmer import Swimmer
 from envs.walker import Walker
 
+
+class FlatPusher(Pusher):
+    """The pusher itself stays in space: docs/notes/2026-11-26-planar-physics.md."""
+
+    plane = "xy"
+
+
 TASKS, STEPS = 32, 40
 # See tests/test_pipelines.py.
 HASTE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-FAMILIES = (Cartpole, Navigator, Reacher, Pusher, Walker, Swimmer, Juggler)
+FAMILIES = (Cartpole, Navigator, Reacher, FlatPusher, Walker, Swimmer, Juggler)
 # A walker starts with its lowest foot exactly on the ground: rounding decides whether it touches in the first timestep.
 LOWERED = {"walker": 1e-3}
 
@@ -156,5 +163,6 @@ def test_rows():
 
 def test_spatial_arms_and_other_pipelines_stay_in_space():
     assert not isinstance(Reacher(spatial=True).moves, Planar)
+    assert not isinstance(Navigator(gates=True).moves, Planar) and not isinstance(Pusher().moves, Planar)
     assert not isinstance(Cartpole(pipeline="mjx").moves, Planar)
     assert isinstance(Reacher().moves, Planar) and Reacher().pipeline == "spring"
