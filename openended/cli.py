@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     A reader that closes the pipe (``| head``) or Ctrl-C ends a command silently, with the shell's codes 141 and 130.
     """
-    options = parser().parse_args(arguments)
+    options = _parse(arguments)
     try:
         _set_up_devices()
         module, function = options.work.split(":")
@@ -43,6 +43,17 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(f"openended: {error}", file=sys.stderr)
         return expected
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Arguments of a command; overrides of the configuration may stand anywhere, which argparse alone does not allow."""
+    command = parser()
+    options, rest = command.parse_known_args(arguments)
+    if rest and not (hasattr(options, "overrides") and all("=" in word and word[0] not in "-=" for word in rest)):
+        command.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.overrides = [*options.overrides, *rest]
+    return options
 
 
 def _expected(error: Exception) -> int | None:

@@ -130,6 +130,14 @@ def test_a_closed_pipe_leaves_no_complaint():
     assert (ended.returncode, ended.stderr) == (141, "")
 
 
+def test_overrides_may_stand_before_and_after_options(monkeypatch):
+    seen = []
+    monkeypatch.setattr("openended.bench.run", lambda options: seen.append(options.overrides) or 0)
+    assert cli.main(["bench", "experiment=probe", "--quick", "loop.rows=8", "run.seed=1"]) == 0
+    assert cli.main(["bench", "--quick", "loop.rows=8"]) == 0
+    assert seen == [["experiment=probe", "loop.rows=8", "run.seed=1"], ["loop.rows=8"]]
+
+
 def test_family_tells_every_number(capsys):
     assert cli.main(["family", "probe"]) == 0
     text = capsys.readouterr().out
