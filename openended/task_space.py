@@ -20,8 +20,9 @@ A family is one body plan and one compiled program. A task is a vector in the un
 below, of the hidden interface (reversed motors, their strength and order, delay, noise) and of the goal (a feature, its
 target, tolerance, hold time, time limit, and whether it is hidden). Targets are taken from what a trajectory reached and held.
 With `families.NAME.combined_goals=true` a quarter of the goals have a second condition, at the same time or after the first.
-Brax's spring pipeline moves every body; `families.NAME.pipeline=mjx` or `generalized` choose another where the body allows it,
-for the same tasks (docs/notes/2026-11-26-pipelines.md). Suites, witnesses and figures are those of spring.
+The equations of Brax's spring pipeline move every body, in the plane where a body never leaves one (`envs/planar.py`);
+`families.NAME.pipeline=mjx` or `generalized` choose another where the body allows it, for the same tasks
+(docs/notes/2026-11-26-pipelines.md). Suites, witnesses and figures are those of spring.
 
 ![Bodies of all families as they begin: eight random tasks in each row](pictures/families.png)
 
