@@ -99,8 +99,8 @@ class Navigator(EmbodiedFamily):
     def __init__(self, gates: bool = False, **options):
         self.gates = GATES if gates else 0
         if gates:
-            # In space a puck that rubs on a wall is soon tilted out of the plane, by Brax's spin of it and by rounding. In the
-            # plane it stays as it is, and gets through corners more often.
+            # In space a puck that rubs on a wall is soon tilted out of the plane, by its spin and by rounding. In the plane it
+            # is not, and the walls' corners did not hold as they do: docs/notes/2026-11-26-planar-physics.md.
             self.plane = ""
         self.sensors = 10 + 4 * self.gates
         self.option_specs = tuple(spec for i in range(self.gates) for spec in _gate_specs(i))
