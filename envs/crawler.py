@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import jax
@@ -141,18 +140,18 @@ class Crawler(EmbodiedFamily):
     def sense(self, model: Model, state: Any) -> jax.Array:
         """f32[48], see the class."""
         world, there, place = model.task.world, _exists(model.task.body), state.x.pos[0]
-        axes, (cos, sin) = _axes(state), _toward(state)
-        velocity = state.xd.vel[0] / 2.0
+        (cos, sin), velocity = _toward(state), state.xd.vel[0] / 2.0
+        turning = physics.inv_rotate(state.xd.ang[0], state.x.rot[0]) / 5.0
         motion = jnp.stack([velocity[0] * cos + velocity[1] * sin, velocity[1] * cos - velocity[0] * sin, velocity[2]])
         feet = _feet(model, state)
         above = (feet[:, 2] - terrain.height(world, feet[:, 0])) * 4.0 * there[::SEGMENTS]
         ahead = terrain.height(world, place[0] + jnp.array(AHEAD)) * 10.0
-        torso = [place, jnp.stack([cos, sin]), axes[:, 2], motion, axes @ state.xd.ang[0] / 5.0]
+        torso = [place, jnp.stack([cos, sin]), _up(state), motion, turning]
         return jnp.concatenate([*torso, state.q[7:] * there, state.qd[6:] * there / 10.0, above, ahead])
 
     def measure(self, model: Model, state: Any) -> jax.Array:
         """f32[6, 2]: torso, torso_height, heading, tilt, speed, foot."""
-        place, up, (cos, sin), zero = state.x.pos[0], _axes(state)[2], _toward(state), jnp.zeros(())
+        place, up, (cos, sin), zero = state.x.pos[0], _up(state), _toward(state), jnp.zeros(())
         tilt = jnp.arctan2(_size(up[:2]), up[2])
         scalars = (place[2], jnp.arctan2(sin, cos), tilt, _size(state.xd.vel[0, :2]))
         return jnp.stack([place[:2], *(jnp.stack([value, zero]) for value in scalars), _feet(model, state)[0, :2]])
@@ -227,13 +226,12 @@ def _ground(model: Model) -> walking.Ground:
     center = jnp.concatenate([jnp.zeros((1, 3)), _along(_lengths(body))])
     exists = jnp.concatenate([jnp.ones(1), _exists(body)])
     radius = jnp.full(len(exists), RADIUS).at[0].set(body["torso"])
-    return walking.Ground(functools.partial(terrain.nearest, world), center, radius, exists, world["friction"])
+    return walking.Ground(terrain.surface(world), center, radius, exists, world["friction"])
 
 
 def _ends(model: Model, state: Any) -> jax.Array:
     """Ends f32[LIMBS * SEGMENTS, 3] of all segments in the world."""
-    far = _along(_lengths(model.task.body))
-    return jax.vmap(lambda link, end: physics.point(state, link, end))(1 + jnp.arange(len(far)), far)
+    return state.x.pos[1:] + jnp.stack(_first_axis(state.x.rot[1:]), axis=1) * _lengths(model.task.body)[:, None]
 
 
 def _feet(model: Model, state: Any) -> jax.Array:
@@ -242,14 +240,21 @@ def _feet(model: Model, state: Any) -> jax.Array:
     return jnp.where(_two(model.task.body)[:, None] > 0, ends[:, -1], ends[:, 0])
 
 
-def _axes(state: Any) -> jax.Array:
-    """Rows: the torso's axes in the world, f32[3, 3]."""
-    return jax.vmap(lambda axis: physics.point(state, 0, axis))(jnp.eye(3)) - state.x.pos[0]
+def _first_axis(turns: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Along x, y and z of the world, f32[N] each: the x axes of frames that are turned so, f32[N, 4]."""
+    w, x, y, z = turns.T
+    return 1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y + w * z), 2.0 * (x * z - w * y)
+
+
+def _up(state: Any) -> jax.Array:
+    """Which way is up, seen from the torso, f32[3]; the torso's own z axis, seen from the world, leans as far."""
+    w, x, y, z = state.x.rot[0]
+    return jnp.stack([2.0 * (x * z - w * y), 2.0 * (y * z + w * x), 1.0 - 2.0 * (x * x + y * y)])
 
 
 def _toward(state: Any) -> jax.Array:
     """Cosine and sine f32[2] of the torso's heading."""
-    front = _axes(state)[0, :2]
+    front = jnp.concatenate(_first_axis(state.x.rot[:1])[:2])
     return front / _size(front)
 
 

@@ -1,68 +1,233 @@
 """Steps of a free body with hinged limbs on ground that is given by its distance: the spring pipeline's equations, quicker.
 
-The parts of Brax that are used come through `envs.physics`.
+The equations are those of ``brax/spring/joints.py``, ``brax/actuator.py`` and ``brax/spring/integrator.py``, version 0.14.2, in
+the same order; contacts those of its ``collisions.py`` without restitution, but a ball meets only what it is deepest in, so
+nothing is averaged. As in `envs.planar`, every coordinate of L links is an array f32[L] of its own. Links come in the order of
+their depth, so that parents and children are found by slices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.physics import Motion, System, Transform, actuator, com, integrator, inv_rotate, quat_inv, quat_mul, rotate
+from envs.physics import Motion, System, Transform, com, inv_rotate, quat_inv, quat_mul, rotate
+from envs.pipelines import Surface
+from envs.rows import Frame, Turn, Vector, summed, taken
 
 
 class Ground(NamedTuple):
-    """Ground that a ball on each of L links meets, and nothing else of the body."""
+    """Ground that a ball on each of L links meets, and nothing else of the body. It is the same all along y."""
 
-    near: Callable[[jax.Array], tuple[jax.Array, jax.Array]]  # places f32[L, 3] -> distance f32[L], way out f32[L, 3]
+    near: Surface
     center: jax.Array  # f32[L, 3] middle of the ball in its link's frame, m
     radius: jax.Array  # f32[L] m
     exists: jax.Array  # f32[L] 0 for a link without one
     friction: jax.Array  # f32[] coefficient
 
 
+class Moving(NamedTuple):
+    """Mass centres of L links."""
+
+    place: Vector
+    turn: Turn
+    velocity: Vector
+    spin: Vector
+
+
+class Numbers(NamedTuple):
+    """What a timestep needs of a System with L links, f32[L] each unless it says otherwise. The root's joint does nothing."""
+
+    center: Vector  # m, mass centre in the link's frame
+    lever: Vector  # m, the link's origin from its parent's mass centre, in the parent's frame
+    axis: Vector  # of the hinge, in the link's frame
+    base: Vector  # of the hinge, in the parent's frame
+    straight: Turn  # of the link in its parent's frame where the hinge is at 0
+    across: Turn  # this by half a turn about the axis
+    light: jax.Array  # 1 / mass
+    inertia: Vector  # about the link's axes, kg m^2
+    stiff: jax.Array
+    damping: jax.Array  # of the joint's velocity
+    turning: jax.Array  # of its turning
+    push: jax.Array  # torque of the motor: push + by_q q + by_qd qd
+    by_q: jax.Array
+    by_qd: jax.Array
+    gravity: Vector  # f32[] m/s^2
+    kept: tuple[jax.Array, jax.Array]  # f32[] share of velocities and of spins that a timestep leaves
+    step: jax.Array  # f32[] s
+    ease: jax.Array  # f32[] 1/s, how fast depth is undone
+    unity: jax.Array  # f32[L] 1, which the compiler does not know
+
+    def once(self, parts: Any) -> Any:
+        """The same, computed once: on CPUs XLA repeats sums and products for each of their uses, quotients it keeps.
+
+        Twelve uses of a vector by a vector are else a thousand products; a quotient by 1 is exact.
+        """
+        return jax.tree.map(lambda part: part / self.unity, parts)
+
+
+class Tree(NamedTuple):
+    """Links in the order of their depth."""
+
+    order: list[int]  # the System's link at each place
+    parents: list[int]  # places; -1 of the root
+
+
+def tree_of(system: System) -> Tree:
+    """See `Tree`."""
+    parents = [int(parent) for parent in system.link_parents]
+    depth: list[int] = []
+    for parent in parents:
+        depth.append(depth[parent] + 1 if parent >= 0 else 0)
+    order = sorted(range(len(parents)), key=depth.__getitem__)
+    return Tree(order, [order.index(parents[link]) if parents[link] >= 0 else -1 for link in order])
+
+
+def _vector(rows: jax.Array, order: list[int]) -> Vector:
+    return Vector(*(taken(rows[:, i], order) for i in range(3)))
+
+
+def _turn(rows: jax.Array, order: list[int]) -> Turn:
+    return Turn(*(taken(rows[:, i], order) for i in range(4)))
+
+
+def numbers_of(system: System, tree: Tree, control: jax.Array) -> Numbers:
+    """See `Numbers`; control: f32[motors]."""
+    link, actuator, order, step = system.link, system.actuator, tree.order, system.opt.timestep
+    center, rot = link.inertia.transform.pos, link.transform.rot
+    lever = link.transform.pos - center[np.asarray(system.link_parents)]  # the root's counts for nothing
+    axis = jnp.concatenate([jnp.zeros((1, 3)), system.dof.motion.ang[6:]])
+    across = jax.vmap(quat_mul)(rot, jnp.pad(axis, ((0, 0), (1, 0))))
+    driven = np.asarray(system.jnt_dofadr)[np.asarray(system.actuator_trnid)[:, 0]].tolist()
+    motors = [driven.index(5 + at) if 5 + at in driven and at else -1 for at in order]
+    reach = actuator.ctrl_range
+    push = actuator.gear * actuator.gain * jnp.clip(control, reach[:, 0], reach[:, 1])
+    jointed = jnp.asarray([0.0] + [1.0] * (len(order) - 1))
+    mass = taken(link.inertia.mass, order)
+    return Numbers(
+        center=_vector(center, order),
+        lever=_vector(lever, order),
+        axis=_vector(axis, order),
+        base=_vector(jax.vmap(rotate)(axis, rot), order),
+        straight=_turn(rot, order),
+        across=_turn(across, order),
+        light=1.0 / mass,
+        inertia=_vector(jnp.diagonal(link.inertia.i, axis1=1, axis2=2), order),
+        stiff=jointed * taken(link.constraint_stiffness, order),
+        damping=jointed * taken(link.constraint_vel_damping, order),
+        turning=jointed * taken(link.constraint_ang_damping, order),
+        push=taken(push, motors),
+        by_q=taken(actuator.gear**2 * actuator.bias_q, motors),
+        by_qd=taken(actuator.gear**2 * actuator.bias_qd, motors),
+        gravity=Vector(*system.gravity),
+        kept=(jnp.exp(system.vel_damping * step), jnp.exp(system.ang_damping * step)),
+        step=step,
+        ease=system.baumgarte_erp / step,
+        unity=mass / mass,
+    )
+
+
+def forces(numbers: Numbers, tree: Tree, now: Moving, frame: Frame) -> tuple[Vector, Vector]:
+    """Forces on the mass centres and torques about them by joints and motors, N and N m."""
+    once = numbers.once
+    base: Moving = once(jax.tree.map(lambda part: taken(part, [max(parent, 0) for parent in tree.parents]), now))
+    of_base = base.turn.frame()
+    arm, lever = once((frame.out(numbers.center), of_base.out(numbers.lever)))
+    axis, own = once((of_base.out(numbers.base), frame.out(numbers.axis)))
+    apart = now.place - arm - base.place - lever
+    rate = now.velocity - now.spin.cross(arm) - base.velocity - base.spin.cross(lever)
+    turning = now.spin - base.spin
+    torque = numbers.push + numbers.by_q * _angle(numbers, now.turn.since(base.turn)) + numbers.by_qd * own.dot(turning)
+    pull = once(apart * -numbers.stiff - rate * numbers.damping)
+    twist = once(axis * torque - axis.cross(own) * numbers.stiff - turning * numbers.turning)
+    on_parent = once(twist + lever.cross(pull))
+    back = jax.tree.map(lambda part: summed(part, tree.parents, len(tree.parents)), (pull, on_parent))
+    return once((pull - back[0], twist - arm.cross(pull) - back[1]))
+
+
+def _angle(numbers: Numbers, turn: Turn) -> jax.Array:
+    """Of the hinges f32[L], rad; turn: of links seen from their parents."""
+    cos, sin = numbers.straight.dot(turn), numbers.across.dot(turn)
+    return 2.0 * jnp.arctan2(sin * jnp.sign(cos), jnp.abs(cos))
+
+
+class Balls(NamedTuple):
+    """Of a `Ground`, f32[L]."""
+
+    reach: Vector  # m, from the mass centre to the middle of the ball, in the link's frame
+    radius: jax.Array
+    exists: jax.Array
+
+
+def balls_of(ground: Ground, numbers: Numbers, tree: Tree) -> Balls:
+    """See `Balls`."""
+    radius, exists = (taken(part, tree.order) for part in (ground.radius, ground.exists))
+    return Balls(_vector(ground.center, tree.order) - numbers.center, radius, exists)
+
+
+def landing(numbers: Numbers, ground: Ground, balls: Balls, now: Moving, frame: Frame) -> tuple[Vector, Vector]:
+    """What the ground changes of the mass centres' velocities and of the links' spins in one timestep."""
+    once = numbers.once
+    to_middle = once(frame.out(balls.reach))
+    gap, out_x, out_z = ground.near(now.place.x + to_middle.x, now.place.z + to_middle.z)
+    gap, out_x, out_z = once((gap - balls.radius, out_x, out_z))
+    normal = Vector(out_x, jnp.zeros_like(out_x), out_z)
+    arm = once(to_middle - normal * (balls.radius + 0.5 * gap))
+    velocity = once(now.velocity + now.spin.cross(arm))
+    leaving = once(velocity.dot(normal))
+    sliding = velocity - normal * leaving
+    speed = jnp.sqrt(sliding.dot(sliding) + 1e-12)
+    way = sliding / (speed + 1e-6)
+    # In the link's frame, by an impulse of 1 N s out of the ground and along it; what moves the place of contact is
+    # 1 / mass + arm x direction . spin.
+    push_spin, drag_spin = (frame.into(once(arm.cross(along))).over(numbers.inertia) for along in (normal, way))
+    push = -(leaving + numbers.ease * gap) / (numbers.light + push_spin.each(push_spin).dot(numbers.inertia))
+    slip = speed / (numbers.light + drag_spin.each(drag_spin).dot(numbers.inertia))
+    drag = jnp.minimum(slip, ground.friction * push) * (speed > 1e-3)
+    touches = (gap < 0.0) & (leaving < 0.0) & (push > 0.0) & (balls.exists > 0.0)
+    push, drag = once((jnp.where(touches, push, 0.0), jnp.where(touches, drag, 0.0)))
+    return (normal * push - way * drag) * numbers.light, frame.out(once(push_spin * push - drag_spin * drag))
+
+
 def walk(system: System, state: Any, control: jax.Array, substeps: int, ground: Ground) -> Any:
-    """As `physics.advance` with `physics.joint_velocities`, for a free root and hinges at the origins of all other links.
+    """As `physics.advance` with `physics.joint_velocities`, for a free root and hinges at the origins of all other links."""
+    tree = tree_of(system)
+    numbers = numbers_of(system, tree, control)
+    balls, once, step = balls_of(ground, numbers, tree), numbers.once, numbers.step
 
-    The equations are those of the spring pipeline (``brax/spring``), contacts those of its ``collisions.py`` without
-    restitution; but a ball meets only what it is deepest in, so nothing is averaged. Contacts in closed form and joints that
-    are known to be hinges take a third of the time.
-    """
+    def one(_: Any, now: Moving) -> Moving:
+        frame = once(now.turn.frame())
+        force, torque = forces(numbers, tree, now, frame)
+        velocity = now.velocity + (force * numbers.light + numbers.gravity) * step
+        spin = once(now.spin + frame.out(frame.into(torque).over(numbers.inertia)) * step)
+        hit = landing(numbers, ground, balls, now._replace(velocity=velocity, spin=spin), frame)
+        velocity, spin = once((velocity * numbers.kept[0] + hit[0], spin * numbers.kept[1] + hit[1]))
+        return Moving(now.place + velocity * step, now.turn.spun(spin * (0.5 * step)), velocity, spin)
 
-    def one(_, now: Any) -> Any:
-        now = now.replace(i_inv=com.inv_inertia(system, now.x))
-        force = _hinges(system, now, actuator.to_tau(system, control, now.q, now.qd)[6:])
-        gained = Motion(ang=_turned_by(now.i_inv, force.ang), vel=force.vel / now.mass[:, None] + system.gravity)
-        now = now.replace(xd_i=now.xd_i + gained * system.opt.timestep)
-        return _moved(system, now, *integrator.integrate(system, now.x_i, now.xd_i, _landing(system, now, ground)))
-
-    return jax.lax.fori_loop(0, substeps, one, state)
-
-
-def _turned_by(inverse: jax.Array, torque: jax.Array) -> jax.Array:
-    return jax.vmap(jnp.matmul)(inverse, torque)
+    now = jax.lax.fori_loop(0, substeps, one, _moving(state, tree))
+    x_i = Transform(_rows(now.place, tree), jnp.stack(now.turn, axis=1)[np.argsort(tree.order)])
+    return _moved(system, state, x_i, Motion(vel=_rows(now.velocity, tree), ang=_rows(now.spin, tree)))
 
 
-def _hinges(system: System, state: Any, torque: jax.Array) -> Motion:
-    """Force and torque f32[L, 3] on the mass centres of all links by the joints; torque: f32[L - 1] of their motors."""
-    parents, turn = np.asarray(system.link_parents)[1:], jax.vmap(rotate)
-    parts = (system.link, state.j, state.jd, state.a_p, state.a_c, state.x_i)
-    link, j, jd, a_p, a_c, x_i = (part.take(1 + np.arange(len(parents))) for part in parts)
-    axis, stiffness = system.dof.motion.ang[6:], link.constraint_stiffness[:, None]
-    pull = -stiffness * j.pos - link.constraint_vel_damping[:, None] * jd.vel
-    twist = torque[:, None] * axis - stiffness * jnp.cross(axis, turn(axis, j.rot))
-    twist = twist - link.constraint_ang_damping[:, None] * jd.ang
-    pull, twist = turn(pull, a_p.rot), turn(twist, a_p.rot)
-    on_child = jnp.concatenate([pull, twist + jnp.cross(a_c.pos - x_i.pos, pull)], axis=1)
-    on_parent = jnp.concatenate([pull, twist + jnp.cross(a_p.pos - state.x_i.pos[parents], pull)], axis=1)
-    # A product with a matrix of 0 and 1: the scatter of a segment sum is slow on CPUs.
-    belongs = jnp.asarray(np.arange(1 + len(parents))[:, None] == parents[None], jnp.float32)
-    force = jnp.pad(on_child, ((1, 0), (0, 0))) - jnp.dot(belongs, on_parent, precision="highest")
-    return Motion(vel=force[:, :3], ang=force[:, 3:])
+def _landing(system: System, state: Any, ground: Ground) -> Motion:
+    """`landing` for a state of Brax's, in its order of links."""
+    tree = tree_of(system)
+    numbers, now = numbers_of(system, tree, jnp.zeros(len(system.actuator_trnid))), _moving(state, tree)
+    velocity, spin = landing(numbers, ground, balls_of(ground, numbers, tree), now, now.turn.frame())
+    return Motion(vel=_rows(velocity, tree), ang=_rows(spin, tree))
+
+
+def _moving(state: Any, tree: Tree) -> Moving:
+    velocity, spin = (_vector(rows, tree.order) for rows in (state.xd_i.vel, state.xd_i.ang))
+    return Moving(_vector(state.x_i.pos, tree.order), _turn(state.x_i.rot, tree.order), velocity, spin)
+
+
+def _rows(vector: Vector, tree: Tree) -> jax.Array:
+    """f32[L, 3] in the System's order."""
+    return jnp.stack([vector.x, vector.y, vector.z], axis=1)[np.argsort(tree.order)]
 
 
 def _moved(system: System, state: Any, x_i: Transform, xd_i: Motion) -> Any:
@@ -86,27 +251,3 @@ def _moved(system: System, state: Any, x_i: Transform, xd_i: Motion) -> Any:
 
 def _root(part: Any) -> Any:
     return part.take(np.array([0]))
-
-
-def _landing(system: System, state: Any, ground: Ground) -> Motion:
-    """What the ground changes of the links' velocities in one timestep."""
-    middle = state.x.vmap().do(Transform.create(pos=ground.center)).pos
-    gap, normal = ground.near(middle)
-    gap = gap - ground.radius
-    arm = middle - normal * (ground.radius + 0.5 * gap)[:, None] - state.x_i.pos
-    velocity = state.xd_i.vel + jnp.cross(state.xd_i.ang, arm)
-
-    def response(direction: jax.Array) -> jax.Array:
-        """Velocity at the place of contact in this direction by an impulse in it, 1/kg."""
-        turning = jnp.cross(_turned_by(state.i_inv, jnp.cross(arm, direction)), arm)
-        return 1.0 / state.mass + jnp.sum(direction * turning, axis=1)
-
-    leaving = jnp.sum(velocity * normal, axis=1)
-    sliding = velocity - leaving[:, None] * normal
-    speed = jnp.sqrt(jnp.sum(sliding**2, axis=1) + 1e-12)
-    way = sliding / (speed[:, None] + 1e-6)
-    push = -(leaving + system.baumgarte_erp / system.opt.timestep * gap) / response(normal)
-    drag = jnp.minimum(speed / response(way), ground.friction * push) * (speed > 1e-3)
-    touches = (gap < 0.0) & (leaving < 0.0) & (push > 0.0) & (ground.exists > 0.0)
-    impulse = jnp.where(touches[:, None], push[:, None] * normal - drag[:, None] * way, 0.0)
-    return Motion(ang=_turned_by(state.i_inv, jnp.cross(arm, impulse)), vel=impulse / state.mass[:, None])
