@@ -29,6 +29,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from envs import interface, stock
@@ -149,7 +150,8 @@ def _drawn(family: AbstractFamily, units: np.ndarray) -> list[HeldOut]:
     """Tasks of vectors f32[N, D] under the family's default options; the size is a third of the order by distance from 0.5."""
     default = type(family)()
     order = np.argsort(np.argsort(np.mean(np.abs(units - 0.5), axis=1), kind="stable"), kind="stable")
-    columns = {name: np.asarray(column) for name, column in decode(default.specs, units.T).items()}
+    # By jax, whose exp may differ from numpy's in the last digit: the hashes are of these values.
+    columns = {name: np.asarray(column) for name, column in decode(default.specs, jnp.asarray(units.T)).items()}
     rows_ = [{name: float(column[i]) for name, column in columns.items()} for i in range(len(units))]
     return [_held_out(family, values, SIZES[3 * place // len(units)]) for values, place in zip(rows_, order, strict=True)]
 
