@@ -8,8 +8,8 @@ of one episode). Both see the same observations and rewards, learn until they re
 evaluated in the same way: success of the stochastic policy in 1024 episodes, outside of the clock. Compilation is told apart.
 
 PPO has the hyperparameters of brax's own training notebook for its reacher, but for episodes of 40 steps instead of 1000 and
-stretches of 10 instead of 50, which learns from as few episodes sooner. brax
-0.14.2 asks for a function that JAX removed in 0.10, `jax.device_put_replicated`; it is given back here.
+stretches of 10 instead of 50, which learns from as few episodes sooner. brax 0.14.2 asks for a function that JAX removed in
+0.10, `jax.device_put_replicated`; it is given back here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import argparse
 import contextlib
 import functools
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +29,8 @@ import numpy as np
 
 from envs.base import AbstractFamily
 from envs.physics import quiet
-from openended import configuration, rollouts, trees
+from envs.spec import encode
+from openended import bench, configuration, rollouts, trees
 from openended.programs import Programs
 
 with quiet():
@@ -40,6 +40,7 @@ with quiet():
     from envs.adapters import TaskEnv, _as_state
 
 OVERRIDES = ("family=[reacher]", "interface=identity", "space.hidden_goals=false", "loop.episodes=1")
+CHOSEN = {"links": 2, "feature": 0, "tolerance": 2.0, "hold": 0.1, "limit": 2.0}  # the rest is in the middle
 PASS = 8  # updates between two looks at the clock
 TESTS = 1024
 NOTEBOOK = {
@@ -59,11 +60,9 @@ NOTEBOOK = {
 
 def draw(family: AbstractFamily, key: jax.Array) -> jax.Array:
     """Vector f32[D] of the task with a random place for the tip; traceable."""
-    free = jnp.array([spec.name in ("target_a", "target_b") for spec in family.specs])
-    middle = jnp.array([0.5 if spec.part in ("world", "body") else 0.0 for spec in family.specs])
-    middle = jnp.where(jnp.array([spec.name in ("limit", "tolerance") for spec in family.specs]), 1.0, middle)
-    middle = jnp.where(jnp.array([spec.name == "links" for spec in family.specs]), 0.0, middle)
-    return jnp.where(free, jax.random.uniform(key, middle.shape), middle)
+    names = [spec.name for spec in family.specs]
+    place = jnp.array([names.index("target_a"), names.index("target_b")])
+    return jnp.asarray(encode(family.specs, CHOSEN)).at[place].set(jax.random.uniform(key, (2,)))
 
 
 class AnyPlace(TaskEnv):
@@ -202,7 +201,7 @@ def main() -> None:
     for name, learn in {"openended": functools.partial(ours, loop), "brax_ppo": theirs}.items():
         print(name)
         found[name] = learn(family, options.level, options.seconds, options.seed)
-    found["device"] = f"{jax.default_backend()}, {jax.devices()[0].device_kind}, {os.cpu_count()} cpus"
+    found["device"] = bench.device()
     print(json.dumps(found, indent=1))
     if options.out:
         options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -23,7 +22,7 @@ from envs import validity
 from envs.base import AbstractFamily
 from envs.physics import quiet
 from openended import configuration
-from openended.bench import interleave
+from openended.bench import device, interleave
 
 with quiet():
     from brax import envs as brax_envs
@@ -101,7 +100,7 @@ def main() -> None:
     options = parser.parse_args()
     found = {
         "command": f"python benchmarks/physics_against_brax.py --batch {options.batch} --repeats {options.repeats}",
-        "device": f"{jax.default_backend()}, {jax.devices()[0].device_kind}, {os.cpu_count()} cpus",
+        "device": device(),
         "pairs": measure(options.batch, options.repeats),
     }
     text = json.dumps(found, indent=1) + "\n"

@@ -11,6 +11,7 @@ from envs import physics
 from envs.base import Model
 from envs.embodied import EmbodiedFamily
 from envs.goals import FeatureSpec
+from envs.pipelines import Traits
 from envs.spec import ParamSpec
 
 POLES = 3
@@ -98,7 +99,7 @@ class Cartpole(EmbodiedFamily):
 
     def move(self, model: Model, state: Any, control: jax.Array) -> Any:
         """Three timesteps of 1/60 s."""
-        return self.moves.advance(model.system, state, control, SUBSTEPS, chained=True)
+        return self.moves.advance(model.system, state, control, SUBSTEPS, Traits(chained=True))
 
     def sense(self, model: Model, state: Any) -> jax.Array:
         """f32[13], see the class."""

@@ -11,6 +11,7 @@ from envs import physics, terrain, walking
 from envs.base import Model
 from envs.embodied import EmbodiedFamily
 from envs.goals import FeatureSpec
+from envs.rows import Frame, Turn
 from envs.spec import ParamSpec
 
 LIMBS = 6
@@ -231,7 +232,8 @@ def _ground(model: Model) -> walking.Ground:
 
 def _ends(model: Model, state: Any) -> jax.Array:
     """Ends f32[LIMBS * SEGMENTS, 3] of all segments in the world."""
-    return state.x.pos[1:] + jnp.stack(_first_axis(state.x.rot[1:]), axis=1) * _lengths(model.task.body)[:, None]
+    along = _frames_of(state.x.rot[1:]).x
+    return state.x.pos[1:] + jnp.stack([along.x, along.y, along.z], axis=1) * _lengths(model.task.body)[:, None]
 
 
 def _feet(model: Model, state: Any) -> jax.Array:
@@ -240,21 +242,20 @@ def _feet(model: Model, state: Any) -> jax.Array:
     return jnp.where(_two(model.task.body)[:, None] > 0, ends[:, -1], ends[:, 0])
 
 
-def _first_axis(turns: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Along x, y and z of the world, f32[N] each: the x axes of frames that are turned so, f32[N, 4]."""
-    w, x, y, z = turns.T
-    return 1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y + w * z), 2.0 * (x * z - w * y)
+def _frames_of(turns: jax.Array) -> Frame:
+    """Axes of N frames that are turned so, f32[N, 4]."""
+    return Turn(*turns.T).frame()
 
 
 def _up(state: Any) -> jax.Array:
     """Which way is up, seen from the torso, f32[3]; the torso's own z axis, seen from the world, leans as far."""
-    w, x, y, z = state.x.rot[0]
-    return jnp.stack([2.0 * (x * z - w * y), 2.0 * (y * z + w * x), 1.0 - 2.0 * (x * x + y * y)])
+    return jnp.concatenate([axis.z for axis in _frames_of(state.x.rot[:1])])
 
 
 def _toward(state: Any) -> jax.Array:
     """Cosine and sine f32[2] of the torso's heading."""
-    front = jnp.concatenate(_first_axis(state.x.rot[:1])[:2])
+    ahead = _frames_of(state.x.rot[:1]).x
+    front = jnp.concatenate([ahead.x, ahead.y])
     return front / _size(front)
 
 

@@ -31,6 +31,18 @@ class Moved(NamedTuple):
     xd_i: Motion
 
 
+class Traits(NamedTuple):
+    """What a body and its surroundings ask of a timestep beside joints, motors and contacts."""
+
+    chained: bool = False  # links hang on links away from their origins
+    rubbing: bool = False  # with `physics.set_dry_friction`, for bodies on slide joints
+    fluid: Fluid | None = None  # what resists the links
+    ground: Surface | None = None  # what the balls of the model's pairs meet, instead of their planes (`terrain.tangents`)
+
+
+PLAIN = Traits()
+
+
 class Pipeline(abc.ABC):
     """How a System moves."""
 
@@ -47,24 +59,8 @@ class Pipeline(abc.ABC):
         """Physics state with these joint positions and velocities; it has at least the fields of `Moved`."""
 
     @abc.abstractmethod
-    def advance(
-        self,
-        system: System,
-        state: Any,
-        control: jax.Array,
-        substeps: int,
-        *,
-        chained: bool = False,
-        rubbing: bool = False,
-        fluid: Fluid | None = None,
-        ground: Surface | None = None,
-    ) -> Any:
-        """Physics state after ``substeps`` timesteps under a constant command.
-
-        ``chained``: links hang on links away from their origins. ``rubbing``: with `physics.set_dry_friction`, for bodies on
-        slide joints. ``fluid``: what resists the links. ``ground``: what the balls of the model's pairs meet, instead of the
-        planes that these pairs have (`terrain.tangents`).
-        """
+    def advance(self, system: System, state: Any, control: jax.Array, substeps: int, traits: Traits = PLAIN) -> Any:
+        """Physics state after ``substeps`` timesteps under a constant command."""
 
 
 class Spring(Pipeline):
@@ -78,21 +74,11 @@ class Spring(Pipeline):
         """A state of ``brax/spring``."""
         return physics.begin(system, q, qd)
 
-    def advance(
-        self,
-        system: System,
-        state: Any,
-        control: jax.Array,
-        substeps: int,
-        *,
-        chained: bool = False,
-        rubbing: bool = False,
-        fluid: Fluid | None = None,
-        ground: Surface | None = None,
-    ) -> Any:
+    def advance(self, system: System, state: Any, control: jax.Array, substeps: int, traits: Traits = PLAIN) -> Any:
         """See the base."""
-        first = physics.as_it_is if fluid is None else physics.resist(fluid)
-        then = physics.joint_velocities if chained else physics.rub if rubbing else physics.as_it_is
+        first = physics.as_it_is if traits.fluid is None else physics.resist(traits.fluid)
+        then = physics.joint_velocities if traits.chained else physics.rub if traits.rubbing else physics.as_it_is
+        ground = traits.ground
         if ground is None:
             return physics.advance(system, state, control, substeps, first=first, then=then)
 

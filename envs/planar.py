@@ -22,8 +22,8 @@ import numpy as np
 
 from envs import planar_step as step
 from envs import touching
-from envs.physics import Fluid, Motion, System, Transform
-from envs.pipelines import Pipeline, Surface
+from envs.physics import Motion, System, Transform
+from envs.pipelines import PLAIN, Pipeline, Traits
 from envs.planar_step import KINDS, Plane
 from envs.touching import Moving, Pair
 
@@ -132,25 +132,14 @@ class Planar(Pipeline):
         now, angles = Moving(*map(jnp.stack, zip(*links, strict=True))), jnp.stack(half_angle)
         return Flat(q, qd, now, (jnp.cos(angles), jnp.sin(angles)), now.turned(*numbers.out), plane)
 
-    def advance(
-        self,
-        system: System,
-        state: Flat,
-        control: jax.Array,
-        substeps: int,
-        *,
-        chained: bool = False,
-        rubbing: bool = False,
-        fluid: Fluid | None = None,
-        ground: Surface | None = None,
-    ) -> Flat:
+    def advance(self, system: System, state: Flat, control: jax.Array, substeps: int, traits: Traits = PLAIN) -> Flat:
         """See the base; ``chained`` is no matter: velocities in the joints are as they are."""
         plane, parents, joints = PLANES[self.plane], [int(parent) for parent in system.link_parents], step.joints_of(system)
         numbers, motors = step.numbers_of(system, plane), step.motors_of(system, joints, control)
         found = touching.pairs(system)
         meeting = touching.meeting(system, found, plane.axes, system.link.inertia.transform.pos) if found.kinds else None
         biased = bool(np.any(np.asarray(system.actuator_biastype)))
-        slow = None if fluid is None else step.resisting(fluid, numbers, plane)
+        slow = None if traits.fluid is None else step.resisting(traits.fluid, numbers, plane)
 
         def one(_: Any, carried: tuple[Moving, Pair]) -> tuple[Moving, Pair]:
             now, half = carried
@@ -161,9 +150,9 @@ class Planar(Pipeline):
                 dv=now.dv + numbers.step * (gained[1] + numbers.gravity[1]),
                 spin=now.spin + numbers.step * gained[2],
             )
-            hit = None if meeting is None else touching.impulses(found, meeting, now, numbers.ease, ground)
+            hit = None if meeting is None else touching.impulses(found, meeting, now, numbers.ease, traits.ground)
             now, half = step.moved(numbers, now, half, hit)
-            return (step.rubbed(numbers, now) if rubbing else now), half
+            return (step.rubbed(numbers, now) if traits.rubbing else now), half
 
         now, half = jax.lax.fori_loop(0, substeps, one, (state.moving, state.half))
         joint = step.joint_of(numbers, parents, now)

@@ -12,6 +12,7 @@ from envs import physics
 from envs.base import Model
 from envs.embodied import EmbodiedFamily
 from envs.goals import FeatureSpec
+from envs.pipelines import Traits
 from envs.spec import ParamSpec
 
 OBSTACLES = 2
@@ -116,7 +117,7 @@ class Pusher(EmbodiedFamily):
 
     def move(self, model: Model, state: Any, control: jax.Array) -> Any:
         """Four timesteps of 0.0125 s."""
-        return self.moves.advance(model.system, state, control, SUBSTEPS, rubbing=True)
+        return self.moves.advance(model.system, state, control, SUBSTEPS, Traits(rubbing=True))
 
     def sense(self, model: Model, state: Any) -> jax.Array:
         """f32[12], see the class."""

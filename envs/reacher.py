@@ -11,6 +11,7 @@ from envs import physics
 from envs.base import Model
 from envs.embodied import EmbodiedFamily
 from envs.goals import FeatureSpec
+from envs.pipelines import Traits
 from envs.spec import ParamSpec
 
 LINKS = 3  # that a task may have at most, unless a run allows more
@@ -132,7 +133,7 @@ class Reacher(EmbodiedFamily):
 
     def move(self, model: Model, state: Any, control: jax.Array) -> Any:
         """Four timesteps of 0.0125 s."""
-        return self.moves.advance(model.system, state, control, SUBSTEPS, chained=True)
+        return self.moves.advance(model.system, state, control, SUBSTEPS, Traits(chained=True))
 
     def active(self, model: Model) -> jax.Array:
         """Motors of the links that exist."""

@@ -24,7 +24,7 @@ import numpy as np
 
 from envs import physics
 from envs.physics import Fluid, Motion, System, actuator, com, inv_rotate, kinematics, quiet, rotate
-from envs.pipelines import Moved, Pipeline, Surface
+from envs.pipelines import PLAIN, Moved, Pipeline, Traits
 
 with quiet():
     from brax.generalized import constraint, dynamics
@@ -52,27 +52,16 @@ class Reduced(Pipeline):
         x, xd = kinematics.forward(system, q, qd)
         return Moved(q, qd, x, xd, *com.from_world(system, x, xd))
 
-    def advance(
-        self,
-        system: System,
-        state: Moved,
-        control: jax.Array,
-        substeps: int,
-        *,
-        chained: bool = False,
-        rubbing: bool = False,
-        fluid: Fluid | None = None,
-        ground: Surface | None = None,
-    ) -> Moved:
+    def advance(self, system: System, state: Moved, control: jax.Array, substeps: int, traits: Traits = PLAIN) -> Moved:
         """See the base; ``chained`` is no matter: joints do not open. There is no ``ground`` here."""
         step, kept = system.opt.timestep, _kept(system)
         turns = jnp.any(system.dof.motion.ang != 0.0, axis=1)
 
         def one(_, now: tuple) -> tuple:
             q, qd, _ = now
-            gained = self._acceleration(system, now, control, fluid)
+            gained = self._acceleration(system, now, control, traits.fluid)
             qd = kept * (qd + step * gained)
-            qd = _rubbed(system, qd) if rubbing else qd
+            qd = _rubbed(system, qd) if traits.rubbing else qd
             q = q + step * qd
             return jnp.where(turns, q - 2.0 * jnp.pi * jnp.round(q / (2.0 * jnp.pi)), q), qd, gained
 

@@ -17,6 +17,7 @@ from envs.base import Model
 from envs.embodied import EmbodiedFamily
 from envs.goals import FeatureSpec
 from envs.interface import PROJECTED, InterfaceBounds
+from envs.pipelines import Traits
 from envs.spec import ParamSpec
 
 SPHERE, CAPSULE, CYLINDER = 2, 3, 5  # MuJoCo's types of geoms
@@ -59,7 +60,9 @@ class Stock(EmbodiedFamily):
         """Timesteps of the system for 0.05 s; full command is the end of the motor's range."""
         system = model.system
         substeps = round(self.control_dt / float(physics.stock(self.body).system.opt.timestep))
-        return self.moves.advance(system, state, control * system.actuator.ctrl_range[:, 1], substeps, fluid=self.fluid())
+        return self.moves.advance(
+            system, state, control * system.actuator.ctrl_range[:, 1], substeps, Traits(fluid=self.fluid())
+        )
 
     def fluid(self) -> physics.Fluid | None:
         """What resists the links, besides Brax."""

@@ -11,6 +11,7 @@ from envs import physics
 from envs.base import Model
 from envs.embodied import EmbodiedFamily
 from envs.goals import FeatureSpec
+from envs.pipelines import Traits
 from envs.spec import ParamSpec
 
 LINKS = 6
@@ -104,7 +105,7 @@ class Swimmer(EmbodiedFamily):
 
     def move(self, model: Model, state: Any, control: jax.Array) -> Any:
         """Four timesteps of 0.0125 s in the fluid."""
-        return self.moves.advance(model.system, state, control, SUBSTEPS, chained=True, fluid=_fluid(model))
+        return self.moves.advance(model.system, state, control, SUBSTEPS, Traits(chained=True, fluid=_fluid(model)))
 
     def active(self, model: Model) -> jax.Array:
         """Motors between links that exist."""

@@ -11,6 +11,7 @@ from envs import physics, terrain
 from envs.base import Model
 from envs.embodied import EmbodiedFamily
 from envs.goals import FeatureSpec
+from envs.pipelines import Traits
 from envs.spec import ParamSpec
 
 LEGS = 3
@@ -134,7 +135,7 @@ class Walker(EmbodiedFamily):
     def move(self, model: Model, state: Any, control: jax.Array) -> Any:
         """Three timesteps of 1/60 s."""
         ground = terrain.surface(model.task.world)
-        return self.moves.advance(model.system, state, control, SUBSTEPS, chained=True, ground=ground)
+        return self.moves.advance(model.system, state, control, SUBSTEPS, Traits(chained=True, ground=ground))
 
     def active(self, model: Model) -> jax.Array:
         """Motors of segments that exist."""

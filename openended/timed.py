@@ -16,6 +16,7 @@ from openended.archive import Archive
 from openended.compilations import Compilations
 from openended.loop import Loop
 from openended.metrics import MetricsWriter
+from openended.stopwatch import Stopwatch
 from openended.train import Heldout
 
 WARM_UP = 3  # rounds that are not counted
@@ -54,15 +55,12 @@ class Rounds:
     def next(self) -> None:
         """One round."""
         before, inside, compilations = self.state, self.inside, self.made.count
-        marks: list[tuple[str, float]] = []
-        began = time.perf_counter()
-        self.state, journal = self.loop.round(before, stage=lambda name: marks.append((name, time.perf_counter())))
-        marks.append(("record", time.perf_counter()))
+        watch, began = Stopwatch(), time.perf_counter()
+        self.state, journal = self.loop.round(before, stage=watch.stage)
+        watch.stage("record")
         journal.metrics |= self.heldout.measure(self.state)
         recording.store(self.folder, self.archive, self.metrics, self.loop.families, self.state, journal)
-        ended = time.perf_counter()
-        seconds, ends = ended - began, [mark for _, mark in marks[1:]] + [ended]
-        stages = {name: end - mark for (name, mark), end in zip(marks, ends, strict=True)}
+        seconds, stages = time.perf_counter() - began, watch.read()
         steps = {purpose: int(count - before.steps[purpose]) for purpose, count in self.state.steps.items()}
         self.seen.append(Seen(seconds, self.inside - inside, steps, self.made.count - compilations, stages))
 

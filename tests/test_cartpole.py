@@ -7,6 +7,7 @@ import pytest
 
 from envs import cartpole, physics
 from envs.cartpole import POLES, Cartpole
+from envs.pipelines import Traits
 from envs.spec import encode
 
 pytestmark = pytest.mark.slow  # every test compiles physics
@@ -40,7 +41,7 @@ def test_absent_poles_take_no_part(poles):
         state = FAMILY.moves.begin(system, q, jnp.zeros_like(q))
 
         def move(s, c):
-            after = FAMILY.moves.advance(system, s, c, cartpole.SUBSTEPS, chained=True)
+            after = FAMILY.moves.advance(system, s, c, cartpole.SUBSTEPS, Traits(chained=True))
             return after, after
 
         states = jax.lax.scan(move, state, controls)[1]

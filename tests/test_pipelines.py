@@ -25,13 +25,11 @@ from envs.swimmer import Swimmer
 from envs.walker import Walker
 from openended import configuration, exporting
 from openended.configuration import ConfigurationError
+from tests.comparing import HASTE
 
 FAMILIES = (Navigator, Reacher, Cartpole, Pusher, Juggler, Swimmer, Walker, Crawler)
 OTHERS = [(cls, pipeline) for cls in FAMILIES for pipeline in cls.pipelines[1:]]
 ROWS, STEPS = 16, 32
-# Programs run for a second or two each: what the compiler would gain there it loses many times over;
-# not so with contacts in mjx, whose solver iterates.
-HASTE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 FINE, FIRST = 1.0 / 8.0, 1.0 / 100.0  # shares of the timestep; after the second no servo has been damped yet
 traces: dict[tuple[str, str], int] = {}
 

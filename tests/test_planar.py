@@ -23,6 +23,7 @@ from envs.reacher import Reacher
 from envs.rows import summed, taken
 from envs.swimmer import Swimmer
 from envs.walker import Walker
+from tests.comparing import HASTE, widened
 
 
 class FlatPusher(Pusher):
@@ -32,8 +33,6 @@ class FlatPusher(Pusher):
 
 
 TASKS, STEPS = 32, 40
-# See tests/test_pipelines.py.
-HASTE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 FAMILIES = (Cartpole, Navigator, Reacher, FlatPusher, Walker, Swimmer, Juggler)
 # A walker starts with its lowest foot exactly on the ground: rounding decides whether it touches in the first timestep.
 LOWERED = {"walker": 1e-3}
@@ -48,12 +47,6 @@ class Way(NamedTuple):
     spin: np.ndarray
     turn: np.ndarray
     features: np.ndarray
-
-
-def widened(tree):
-    """The same in the precision that holds now."""
-    kind = jnp.zeros(()).dtype
-    return jax.tree.map(lambda x: jnp.asarray(x, kind) if jnp.issubdtype(jnp.asarray(x).dtype, jnp.floating) else x, tree)
 
 
 def ways(cls, bits, **options):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from envs import adapters, physics, pusher
+from envs.pipelines import Traits
 from envs.pusher import OBSTACLES, Pusher
 from envs.spec import encode
 
@@ -48,7 +49,7 @@ def test_absent_obstacles_take_no_part():
     def way(system):
         start = FAMILY.begin(model, jax.random.key(0)).q
         state = FAMILY.moves.begin(system, start, jnp.zeros(4))
-        advance = lambda s, a: FAMILY.moves.advance(system, s, a, pusher.SUBSTEPS, rubbing=True)  # noqa: E731
+        advance = lambda s, a: FAMILY.moves.advance(system, s, a, pusher.SUBSTEPS, Traits(rubbing=True))  # noqa: E731
         return jax.lax.scan(lambda s, a: (advance(s, a),) * 2, state, actions)[1].q
 
     assert small.ngeom == 2

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from envs import physics, terrain
-from envs.pipelines import Spring
+from envs.pipelines import Spring, Traits
 from envs.spec import decode, encode
 
 SPECS = terrain.specs()
@@ -96,7 +96,7 @@ def test_balls_rest_and_roll_on_tangents_as_on_the_terrain():
             def step(state, _):
                 if tangent:
                     ground = terrain.surface(values)
-                    state = Spring().advance(system, state, jnp.zeros(0), 4, chained=True, ground=ground)
+                    state = Spring().advance(system, state, jnp.zeros(0), 4, Traits(chained=True, ground=ground))
                 else:
                     state = physics.advance(system, state, jnp.zeros(0), 4)
                 return state, state.q

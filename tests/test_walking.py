@@ -11,16 +11,9 @@ import pytest
 
 from envs import crawler, physics, walking
 from envs.crawler import Crawler
+from tests.comparing import HASTE, widened
 
 TASKS, STEPS = 8, 4
-# See tests/test_pipelines.py.
-HASTE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-
-
-def widened(tree):
-    """The same in the precision that holds now."""
-    kind = jnp.zeros(()).dtype
-    return jax.tree.map(lambda x: jnp.asarray(x, kind) if jnp.issubdtype(jnp.asarray(x).dtype, jnp.floating) else x, tree)
 
 
 def tossed(family, vector, key, height):
