@@ -165,10 +165,10 @@ def _add_family(commands: Any) -> None:
 
 
 def _add_task(commands: Any) -> None:
-    text = "one task as a portable file (json), a MuJoCo model (mjcf) or a script that makes its brax environment (brax)"
+    text = "one task as a portable file (json), a MuJoCo model (mjcf) or a script that makes its environment (brax, gymnasium)"
     task = _work(commands, "task", "openended.exporting:run", text)
     _add_run(task, TASK)
-    task.add_argument("--as", dest="form", choices=("json", "mjcf", "brax"), required=True, help="what to write")
+    task.add_argument("--as", dest="form", choices=("json", "mjcf", "brax", "gymnasium"), required=True, help="what to write")
     _add_out(task)
 
 

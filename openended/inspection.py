@@ -12,8 +12,9 @@ from envs.base import AbstractFamily
 from envs.spec import sentence, table
 from envs.validity import Search
 from openended.archive import Archive, EvaluationRow, ParentRow, TaskDetail
-from openended.exporting import emit, parameters, stored_family
+from openended.exporting import emit, stored_family
 from openended.locate import UsageError, find_run, find_task, listed
+from openended.taskfile import parameters
 from openended.wording import conditions
 
 _BRIEF = ("id", "family", "status", "kind", "round", "learner_version", "cost_bits", "description")

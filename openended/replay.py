@@ -31,11 +31,12 @@ from envs.base import AbstractFamily, Model
 from envs.spec import sentence
 from openended import checkpoint, configuration, recording, rollouts
 from openended.archive import Archive
-from openended.exporting import emit, load_task, write
+from openended.exporting import emit, write
 from openended.locate import CommandError, UsageError, find_run, find_task, stored_config
 from openended.loop import Loop
 from openended.metrics import to_json
 from openended.networks import Policy
+from openended.taskfile import load_task
 from openended.types import Params
 
 

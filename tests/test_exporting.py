@@ -13,7 +13,7 @@ import pytest
 from envs.navigator import Navigator
 from envs.probe import Probe
 from envs.spec import decode, sentence
-from openended import cli, exporting
+from openended import cli, taskfile
 from openended.archive import Archive
 from openended.locate import CommandError
 
@@ -131,7 +131,7 @@ def test_a_task_file_comes_back_bit_for_bit(told, tasks, tmp_path):
     told("task", "tiny", tasks[0].id, "--as", "json", "--out", str(path))
     document = json.loads(path.read_text())
     assert document["parameters"]["limit"]["unit"] == "s" and document["goal"]["feature"] in ("position", "x")
-    loaded = exporting.load_task(path, FAMILIES)
+    loaded = taskfile.load_task(path, FAMILIES)
     np.testing.assert_array_equal(loaded.vector, np.asarray(tasks[0].vector, np.float32))
     assert (loaded.id, loaded.family, loaded.description) == (tasks[0].id, "probe", tasks[0].description)
 
@@ -163,31 +163,59 @@ def second(number):
     ],
 )
 def test_a_bad_task_file_is_refused_by_name(spoil, told, tmp_path):
-    document = exporting.task_document(FAMILIES["probe"], np.full(17, 0.5), "probe-0", {})
+    document = taskfile.task_document(FAMILIES["probe"], np.full(17, 0.5), "probe-0", {})
     spoil(document)
     path = tmp_path / "task.json"
     path.write_text(json.dumps(document))
     with pytest.raises(CommandError) as error:
-        exporting.load_task(path, FAMILIES)
+        taskfile.load_task(path, FAMILIES)
     assert told in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_file_of_no_json_is_refused(tmp_path):
     (tmp_path / "task.json").write_text("{")
     with pytest.raises(CommandError, match="cannot be read as JSON"):
-        exporting.load_task(tmp_path / "task.json", FAMILIES)
+        taskfile.load_task(tmp_path / "task.json", FAMILIES)
     with pytest.raises(CommandError, match="No such file"):
-        exporting.load_task(tmp_path / "none.json", FAMILIES)
+        taskfile.load_task(tmp_path / "none.json", FAMILIES)
 
 
-def test_the_script_runs_and_holds_the_same_task(told, tasks, tmp_path, capsys):
+@pytest.mark.parametrize("form", ["brax", "gymnasium"])
+def test_the_script_runs_and_holds_the_same_task(form, told, tasks, tmp_path, capsys):
     path = tmp_path / "task.py"
-    told("task", "tiny", tasks[0].id, "--as", "brax", "--out", str(path))
+    told("task", "tiny", tasks[0].id, "--as", form, "--out", str(path))
     made = runpy.run_path(str(path), run_name="__main__")
     assert capsys.readouterr().out.startswith("random actions: reward ")
     np.testing.assert_array_equal(made["TASK"]["vector"], np.asarray(tasks[0].vector))
     made_with = made["FAMILY"]
     assert [(s.name, s.low, s.high) for s in made_with.specs] == [(s.name, s.low, s.high) for s in FAMILIES["probe"].specs]
+
+
+def test_a_file_alone_makes_the_task_and_its_family(told, tasks, tmp_path):
+    path = tmp_path / "task.json"
+    told("task", "tiny", tasks[0].id, "--as", "json", "--out", str(path))
+    family, task = taskfile.read_task(path)
+    assert family.specs == FAMILIES["probe"].specs and task.id == tasks[0].id
+    np.testing.assert_array_equal(task.vector, np.asarray(tasks[0].vector, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"class": "os.system"}, "class is 'os.system'; allowed: a family of the package envs"),
+        ({"class": "envs.spec.ParamSpec"}, "ParamSpec"),
+        ({"class": "envs.probe.Nothing"}, "Nothing"),
+        ({"options": {"arms": 2}}, "arms"),
+        ({"interface": {"arms": 2}}, "arms"),
+        ({"vector": [0.5]}, "has 17 numbers"),
+    ],
+)
+def test_a_file_that_makes_no_family_is_refused(change, words, told, tasks, tmp_path):
+    path = tmp_path / "task.json"
+    told("task", "tiny", tasks[0].id, "--as", "json", "--out", str(path))
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(CommandError, match=words):
+        taskfile.read_task(path)
 
 
 def test_a_family_without_bodies_has_no_mjcf(told, tasks):

@@ -53,6 +53,7 @@ OPENENDED = {
             "doctor",
             "replay",
             "exporting",
+            "taskfile",
             "inspection",
             "docs",
         ],
@@ -70,7 +71,7 @@ ENVS = {
     **dict.fromkeys(["spec", "drawing"], 0),
     **dict.fromkeys(["base", "physics", "walking", "terrain", "goals", "interface", "validity"], 1),
     **dict.fromkeys(["pipelines", "reduced", "embodied", "planar", "planar_step", "touching", "rows"], 1),
-    **dict.fromkeys(["holdout", "sampled", "render", "portraits", "adapters", "compared", "."], 3),
+    **dict.fromkeys(["holdout", "sampled", "render", "portraits", "adapters", "gymnasium_env", "compared", "."], 3),
 }
 FAMILY = 2
 

@@ -75,7 +75,7 @@ class Studio:
 
     def numbers(self, family: str, vector: Any) -> dict[str, dict[str, Any]]:
         """Every number of a task with unit and bounds."""
-        from openended.exporting import parameters
+        from openended.taskfile import parameters
 
         made = self.family(family)
         if len(vector) != len(made.specs):

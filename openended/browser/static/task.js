@@ -89,7 +89,7 @@ function kin() {
 }
 
 function elsewhere() {
-  const commands = [`openended task ${run} ${id} --as json --out ${id}.json`, `openended task ${run} ${id} --as brax --out ${id}.py`, `openended task ${run} ${id} --as mjcf --out ${id}.xml`, `openended replay ${run} ${id} --gif ${id}.gif`, `openended archive show ${run} ${id}`];
+  const commands = [`openended task ${run} ${id} --as json --out ${id}.json`, `openended task ${run} ${id} --as brax --out ${id}.py`, `openended task ${run} ${id} --as gymnasium --out ${id}_gym.py`, `openended task ${run} ${id} --as mjcf --out ${id}.xml`, `openended replay ${run} ${id} --gif ${id}.gif`, `openended archive show ${run} ${id}`];
   fill(byId("elsewhere"), commands.map((text) => el("div", { class: "copy" }, el("code", {}, text), el("button", { type: "button", onclick: async (event) => { try { await navigator.clipboard.writeText(text); event.target.textContent = "copied"; } catch { getSelection().selectAllChildren(event.target.previousSibling); event.target.textContent = "selected: copy it"; } } }, "copy"))));
 }
 
