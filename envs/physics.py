@@ -198,6 +198,7 @@ def set_contacts(system: System, friction: jax.Array, restitution: jax.Array) ->
     return system.replace(geom_friction=sliding, elasticity=jnp.full(system.ngeom, restitution))
 
 
+@functools.partial(jax.jit, inline=True)  # bodies that are set down on the ground begin twice
 def begin(system: System, q: jax.Array, qd: jax.Array) -> Any:
     """Pipeline state with these joint positions and velocities."""
     return spring.init(system, q, qd)

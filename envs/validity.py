@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -79,18 +80,26 @@ def play(family: AbstractFamily, model: Model, key: jax.Array, actions: jax.Arra
 def play_at_random(family: AbstractFamily, model: Model, key: jax.Array):
     """TimeSteps [T] of one episode under actions drawn uniformly from [-1, 1]."""
     reset_key, action_key = jax.random.split(key)
-    actions = jax.random.uniform(action_key, (family.episode_steps, family.actions), minval=-1.0, maxval=1.0)
-    return play(family, model, reset_key, actions)
+    return play(family, model, reset_key, _chance(action_key, (family.episode_steps, family.actions)))
+
+
+def _chance(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Uniform actions in [-1, 1]. In a row, for the same numbers: XLA needs ten times as long to compile a table of them."""
+    return jax.random.uniform(key, (math.prod(shape),), minval=-1.0, maxval=1.0).reshape(shape)
 
 
 def player(family: AbstractFamily) -> Callable[..., Episodes]:
     """``(vectors f32[N, D], keys [N], actions f32[N, T, actions]) -> Episodes``, to be compiled by the caller."""
 
     def one(vector, key, actions):
-        steps = play(family, family.prepare(vector), key, actions)
-        return Episodes(steps.value, steps.success[-1], steps.broken[-1])
+        return told(play(family, family.prepare(vector), key, actions))
 
     return jax.vmap(one)
+
+
+def told(steps: Any) -> Episodes:
+    """What a player tells of the TimeSteps [T] of an episode."""
+    return Episodes(steps.value, steps.success[-1], steps.broken[-1])
 
 
 def solves(family: AbstractFamily, vector: jax.Array, key: jax.Array, actions: jax.Array) -> jax.Array:
@@ -180,7 +189,7 @@ def _trials(search: Search, reset: jax.Array, chance: jax.Array, witness: jax.Ar
 
     def one(reset_key, chance_key, actions):
         reset_keys, action_keys = jax.random.split(chance_key, (2, search.population - 2))
-        random = jax.vmap(lambda k: jax.random.uniform(k, actions.shape, minval=-1.0, maxval=1.0))(action_keys)
+        random = jax.vmap(lambda k: _chance(k, actions.shape))(action_keys)
         keys = jnp.concatenate([reset_key[None], reset_key[None], reset_keys])
         return keys, jnp.concatenate([actions[None], jnp.zeros_like(actions)[None], random])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 import jax
@@ -18,8 +18,6 @@ from openended.learners.base import AbstractLearner, LearnerState
 from openended.objectives.base import AbstractObjective
 from openended.types import LearnReport, Outcome, Params
 
-# Compiles in five sixths of the time and runs as fast; later versions refuse a program that asks for it.
-_QUICK = {"xla_cpu_use_fusion_emitters": False} if jax.__version_info__ < (0, 11) else None
 PURPOSES = ("screen", "learn", "verify", "retention", "witness")
 
 
@@ -64,12 +62,7 @@ class Programs:
             actions = jnp.zeros((plays, family.episode_steps, family.actions))
             jobs["play", name] = played, keys, actions
             jobs["live", name, False] = state.params, block, block_keys
-        pool = ThreadPoolExecutor(2)
-        self._pending = {
-            program: pool.submit(lambda p, a: self._programs[p].lower(*a).compile(_QUICK), program, arguments)
-            for program, arguments in jobs.items()
-        }
-        pool.shutdown(wait=False)
+        self._pending = trees.compile_aside({program: (self._programs[program], job) for program, job in jobs.items()})
 
     def wait(self) -> None:
         """Return when all that `compile` began is compiled."""

@@ -1,7 +1,7 @@
 """`openended family NAME --sample N`: what becomes of tasks that are drawn without any choice, and what one of them costs.
 
-Every vector goes through the loop's own witness search and gate, which gives it one verdict; then one episode of random
-actions counts the observations and rewards that are not finite. ``uniform`` draws candidates as a generator draws those
+Every vector goes through the loop's own witness search and gate, which gives it one verdict; those are counted of whose
+episodes an observation or a reward was not finite. ``uniform`` draws candidates as a generator draws those
 without parents; ``chain`` mutates them again and again, each generation the children of the last, as `evolve` would if
 everything was kept.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 import jax
@@ -37,7 +38,7 @@ class Sample(NamedTuple):
 
     verdict: np.ndarray  # i32[N] index into validity.VERDICTS
     difficulty: np.ndarray  # f32[N] bits
-    finite: np.ndarray  # bool[N] all observations and rewards of an episode of random actions
+    finite: np.ndarray  # bool[N] all observations and rewards of all its episodes
     seconds: list[float]  # of each chunk
     programs: int  # compiled in all
     later: int  # of these, after the first chunk
@@ -59,24 +60,45 @@ def draw(how: str, specs: Sequence[ParamSpec], count: int, rng: np.random.Genera
 
 def sample(family: AbstractFamily, search: validity.Search, vectors: np.ndarray, seed: int) -> Sample:
     """Ground and play every vector f32[N, D], ``CHUNK`` at a time."""
-    run = trees.over_devices(validity.player(family), (trees.ROWS,) * 3, trees.ROWS)
-    check = trees.over_devices(jax.vmap(lambda vector, key: _finite(family, vector, key)), (trees.ROWS,) * 2, trees.ROWS)
     parts, seconds, made_by = [], [], []
 
     def chunk(rows: np.ndarray, key: jax.Array) -> tuple[np.ndarray, ...]:
         padded = jnp.asarray(np.concatenate([rows, np.repeat(rows[:1], CHUNK - len(rows), axis=0)]))
-        keys = jax.random.split(key, CHUNK)
-        found = validity.ground(family, search, run, padded, keys)
-        return tuple(np.asarray(x)[: len(rows)] for x in (found.verdict, found.difficulty, check(padded, keys)))
+        finite: list[jax.Array] = []
+
+        def run(*arguments: jax.Array) -> validity.Episodes:
+            episodes, seen = program.result()(*arguments)
+            finite.append(seen.reshape(CHUNK, -1).all(axis=1))
+            return episodes
+
+        found = validity.ground(family, search, run, padded, jax.random.split(key, CHUNK))
+        return tuple(np.asarray(x)[: len(rows)] for x in (found.verdict, found.difficulty, np.all(finite, axis=0)))
 
     with Compilations() as made:
+        began = time.perf_counter()
+        program = _program(family, search)
         for start in range(0, len(vectors), CHUNK):
-            began = time.perf_counter()
             parts.append(chunk(vectors[start : start + CHUNK], jax.random.fold_in(jax.random.key(seed), start)))
             seconds.append(time.perf_counter() - began)
+            began = time.perf_counter()
             made_by.append(made.count)
     verdict, difficulty, finite = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Sample(verdict, difficulty, finite, seconds, made_by[-1], made_by[-1] - made_by[0])
+
+
+def _program(family: AbstractFamily, search: validity.Search) -> Future:
+    """The player of a chunk's episodes, which also tells whether all that a learner would see of one is finite: the one program
+    with the family's physics. Compiled aside, while the search for witnesses begins."""
+
+    def one(vector: jax.Array, key: jax.Array, actions: jax.Array) -> tuple[validity.Episodes, jax.Array]:
+        steps = validity.play(family, family.prepare(vector), key, actions)
+        return validity.told(steps), jnp.all(jnp.isfinite(steps.observation)) & jnp.all(jnp.isfinite(steps.reward))
+
+    count = CHUNK * search.population
+    vectors, keys = jnp.zeros((count, len(family.specs))), jax.random.split(jax.random.key(0), count)
+    actions = jnp.zeros((count, family.episode_steps, family.actions))
+    player = trees.over_devices(jax.vmap(one), (trees.ROWS,) * 3, trees.ROWS)
+    return trees.compile_aside({"play": (player, (vectors, keys, actions))})["play"]
 
 
 def report(family: AbstractFamily, search: validity.Search, how: str, seed: int, found: Sample) -> dict[str, Any]:
@@ -89,7 +111,7 @@ def report(family: AbstractFamily, search: validity.Search, how: str, seed: int,
         "witnessed": valid + still + chance,
     }
     bits = found.difficulty[found.verdict == 0]
-    steps = CHUNK * (search.steps(family) + family.episode_steps)
+    steps = CHUNK * search.steps(family)
     return {
         "family": family.name,
         "draw": how,
@@ -114,15 +136,10 @@ def lines(facts: dict[str, Any]) -> list[str]:
     return [
         *rows,
         f"difficulty of the valid ones, bits: {bits or 'none is valid'}",
-        f"episodes with numbers that are not finite: {facts['not_finite']}",
+        f"candidates with numbers that are not finite: {facts['not_finite']}",
         f"first call {facts['first_call_s']:.1f} s, {programs['in_all']} programs; after it {programs['after_the_first_call']}"
         + ("" if speed is None else f" and {speed:,.0f} control steps/s"),
     ]
-
-
-def _finite(family: AbstractFamily, vector: jax.Array, key: jax.Array) -> jax.Array:
-    steps = validity.play_at_random(family, family.prepare(vector), key)
-    return jnp.all(jnp.isfinite(steps.observation)) & jnp.all(jnp.isfinite(steps.reward))
 
 
 def _share(count: int, total: int) -> dict[str, float]:
