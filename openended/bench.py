@@ -40,6 +40,7 @@ from openended.ledger import LoopState, Settings
 from openended.locate import CommandError
 from openended.loop import Loop
 from openended.programs import PURPOSES, Programs
+from openended.programs_store import store_for
 from openended.timed import WARM_UP, Rounds, Seen, median
 
 BATCHES = (256, 1024, 2048)  # rows tried beside those of the configuration
@@ -256,8 +257,9 @@ def _tell(sentence: str) -> None:
 
 
 if __name__ == "__main__":  # the process of compile_apart
-    _loop = configuration.build(configuration.read(sys.argv[1:]))
+    _config = configuration.read(sys.argv[1:])
+    _loop = configuration.build(_config)
     _state, _began = _loop.init(), time.perf_counter()
-    _loop.compile(_state)
+    _loop.compile(_state, store_for(_config))
     _loop.programs.wait()
     print(time.perf_counter() - _began)

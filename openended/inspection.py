@@ -7,10 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from omegaconf import DictConfig
 
 from envs.base import AbstractFamily
 from envs.spec import sentence, table
-from envs.validity import Search
 from openended.archive import Archive, EvaluationRow, ParentRow, TaskDetail
 from openended.exporting import emit, stored_family
 from openended.locate import UsageError, find_run, find_task, listed
@@ -81,18 +81,21 @@ def family(options: argparse.Namespace) -> int:
     config = configuration.read([f"family=[{options.name}]", *options.overrides])
     made = configuration.instantiate(config.families[options.name])
     if options.sample:
-        return _sample(options, made, configuration.instantiate(config.search))
+        return _sample(options, made, config)
     rows: list[dict[str, Any]] = table(made.specs)
     text = [f"{r['name']:<22} {r['part']:<10} {r['low']:>8.4g} {r['high']:>8.4g} {r['unit']:<14} {r['meaning']}" for r in rows]
     emit(rows, options.json, text)
     return 0
 
 
-def _sample(options: argparse.Namespace, made: AbstractFamily, search: Search) -> int:
-    from openended import sampling
+def _sample(options: argparse.Namespace, made: AbstractFamily, config: DictConfig) -> int:
+    from openended import configuration, sampling
+    from openended.programs_store import store_for
 
+    search = configuration.instantiate(config.search)
     vectors = sampling.draw(options.draw, made.specs, options.sample, np.random.default_rng(options.seed))
-    facts = sampling.report(made, search, options.draw, options.seed, sampling.sample(made, search, vectors, options.seed))
+    found = sampling.sample(made, search, vectors, options.seed, store_for(config))
+    facts = sampling.report(made, search, options.draw, options.seed, found)
     emit(facts, options.json, sampling.lines(facts))
     return 0
 

@@ -64,10 +64,10 @@ class Loop:
             steps={purpose: np.zeros((), np.int64) for purpose in PURPOSES},
         )
 
-    def compile(self, state: LoopState) -> None:
-        """Compile the programs of a round before the first one."""
+    def compile(self, state: LoopState, store: trees.Store | None = None) -> None:
+        """Compile the programs of a round before the first one, or find them in a store."""
         sizes = self.settings
-        self.programs.compile(state.learner, state.model, sizes.candidates, sizes.updates, sizes.rows)
+        self.programs.compile(state.learner, state.model, sizes.candidates, sizes.updates, sizes.rows, store)
 
     def pass_steps(self) -> int:
         """Environment steps of one pass of learning."""

@@ -47,7 +47,9 @@ class Programs:
                 run = rollouts.outcomes(family, learner.policy, episodes, wipe)
                 self._programs["live", name, wipe] = trees.over_devices(run, (trees.SAME, trees.ROWS, trees.ROWS), trees.ROWS)
 
-    def compile(self, state: LearnerState, model: Any, candidates: int, updates: int, rows: int) -> None:
+    def compile(
+        self, state: LearnerState, model: Any, candidates: int, updates: int, rows: int, store: trees.Store | None = None
+    ) -> None:
         """Begin to compile what a round of these sizes runs, two programs at a time; who calls one waits for that one.
 
         The longest comes first, then the others in the order of their first use: the first tasks are proposed while the
@@ -62,7 +64,7 @@ class Programs:
             actions = jnp.zeros((plays, family.episode_steps, family.actions))
             jobs["play", name] = played, keys, actions
             jobs["live", name, False] = state.params, block, block_keys
-        self._pending = trees.compile_aside({program: (self._programs[program], job) for program, job in jobs.items()})
+        self._pending = trees.compile_aside({program: (self._programs[program], job) for program, job in jobs.items()}, store)
 
     def wait(self) -> None:
         """Return when all that `compile` began is compiled."""

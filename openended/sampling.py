@@ -58,8 +58,10 @@ def draw(how: str, specs: Sequence[ParamSpec], count: int, rng: np.random.Genera
     return np.concatenate(generations)[:count]
 
 
-def sample(family: AbstractFamily, search: validity.Search, vectors: np.ndarray, seed: int) -> Sample:
-    """Ground and play every vector f32[N, D], ``CHUNK`` at a time."""
+def sample(
+    family: AbstractFamily, search: validity.Search, vectors: np.ndarray, seed: int, store: trees.Store | None = None
+) -> Sample:
+    """Ground and play every vector f32[N, D], ``CHUNK`` at a time; ``store``: may have the program."""
     parts, seconds, made_by = [], [], []
 
     def chunk(rows: np.ndarray, key: jax.Array) -> tuple[np.ndarray, ...]:
@@ -76,7 +78,7 @@ def sample(family: AbstractFamily, search: validity.Search, vectors: np.ndarray,
 
     with Compilations() as made:
         began = time.perf_counter()
-        program = _program(family, search)
+        program = _program(family, search, store)
         for start in range(0, len(vectors), CHUNK):
             parts.append(chunk(vectors[start : start + CHUNK], jax.random.fold_in(jax.random.key(seed), start)))
             seconds.append(time.perf_counter() - began)
@@ -86,7 +88,7 @@ def sample(family: AbstractFamily, search: validity.Search, vectors: np.ndarray,
     return Sample(verdict, difficulty, finite, seconds, made_by[-1], made_by[-1] - made_by[0])
 
 
-def _program(family: AbstractFamily, search: validity.Search) -> Future:
+def _program(family: AbstractFamily, search: validity.Search, store: trees.Store | None) -> Future:
     """The player of a chunk's episodes, which also tells whether all that a learner would see of one is finite: the one program
     with the family's physics. Compiled aside, while the search for witnesses begins."""
 
@@ -98,7 +100,7 @@ def _program(family: AbstractFamily, search: validity.Search) -> Future:
     vectors, keys = jnp.zeros((count, len(family.specs))), jax.random.split(jax.random.key(0), count)
     actions = jnp.zeros((count, family.episode_steps, family.actions))
     player = trees.over_devices(jax.vmap(one), (trees.ROWS,) * 3, trees.ROWS)
-    return trees.compile_aside({"play": (player, (vectors, keys, actions))})["play"]
+    return trees.compile_aside({"sample": (player, (vectors, keys, actions))}, store)["sample"]
 
 
 def report(family: AbstractFamily, search: validity.Search, how: str, seed: int, found: Sample) -> dict[str, Any]:

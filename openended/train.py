@@ -16,6 +16,7 @@ from openended.ledger import LoopState
 from openended.locate import CommandError
 from openended.loop import Loop
 from openended.metrics import MetricsWriter
+from openended.programs_store import ProgramsStore, store_for
 from openended.runfolder import Interrupts, RunFolder, differences, read_config
 from openended.stopwatch import Stopwatch
 from openended.terminal import Progress
@@ -44,7 +45,7 @@ def train(config: DictConfig) -> int:
             heldout = Heldout(config, loop)
             if heldout.missing:
                 progress.note(f"Not measured: {heldout.missing}.")
-            session = Session(folder, loop, progress, stop, heldout)
+            session = Session(folder, loop, progress, stop, heldout, store_for(config))
             finished = session.run(Budget(config.run.rounds, config.run.steps))
             return DONE if finished else INTERRUPTED
 
@@ -71,8 +72,11 @@ class Heldout:
 class Session:
     """One process's share of a run."""
 
-    def __init__(self, folder: RunFolder, loop: Loop, progress: Progress, stop: Interrupts, heldout: Heldout):
-        self.folder, self.loop, self.progress, self.stop, self.heldout = folder, loop, progress, stop, heldout
+    def __init__(
+        self, folder: RunFolder, loop: Loop, progress: Progress, stop: Interrupts, heldout: Heldout, store: ProgramsStore
+    ):
+        self.folder, self.loop, self.progress, self.stop = folder, loop, progress, stop
+        self.heldout, self.store = heldout, store
         self.archive = Archive(folder.path / "archive.db")
         self.state = self._restore()
         self.metrics = MetricsWriter(folder.path, resume_from_round=int(self.state.round))
@@ -103,7 +107,7 @@ class Session:
         if int(self.state.round):
             self.archive.note_resumed(int(self.state.round), f"after round {int(self.state.round)}")
         self._stage("compile")
-        self.loop.compile(self.state)
+        self.loop.compile(self.state, self.store)
 
     def _close(self) -> None:
         with Archive(self.archive.path, readonly=True) as archive:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -30,19 +30,32 @@ def over_devices(function: Callable, in_specs: Any, out_specs: Any) -> Callable:
     return jax.jit(mapped)
 
 
-def compile_aside(jobs: Mapping[Any, tuple[Any, tuple]]) -> dict[Any, Future]:
+class Store(Protocol):
+    """Where compiled programs are kept between processes."""
+
+    def load(self, name: Any, arguments: tuple) -> Any | None: ...
+    def save(self, name: Any, arguments: tuple, compiled: Any) -> None: ...
+
+
+def compile_aside(jobs: Mapping[Any, tuple[Any, tuple]], store: Store | None = None) -> dict[Any, Future]:
     """Begin to compile jitted functions for these arguments, two at a time in their order; what is compiled, once it is.
 
     They are traced one after the other, since only one thread runs Python at a time and the later find what the earlier traced.
+    What the store has is neither traced nor compiled.
     """
     pool, tracing = ThreadPoolExecutor(2), Lock()
 
-    def compiled(function: Any, arguments: tuple) -> Any:
-        with tracing:
-            lowered = function.lower(*arguments)
-        return lowered.compile(_QUICK)
+    def compiled(name: Any, function: Any, arguments: tuple) -> Any:
+        found = store.load(name, arguments) if store else None
+        if found is None:
+            with tracing:
+                lowered = function.lower(*arguments)
+            found = lowered.compile(_QUICK)
+            if store:
+                store.save(name, arguments, found)
+        return found
 
-    begun = {name: pool.submit(compiled, *job) for name, job in jobs.items()}
+    begun = {name: pool.submit(compiled, name, *job) for name, job in jobs.items()}
     pool.shutdown(wait=False)
     return begun
 

@@ -36,6 +36,7 @@ OPENENDED = {
             "locate",
             "wording",
             "compilations",
+            "programs_store",
             "stopwatch",
             "summary",
         ],
