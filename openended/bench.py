@@ -40,8 +40,8 @@ from openended.ledger import LoopState, Settings
 from openended.locate import CommandError
 from openended.loop import Loop
 from openended.programs import PURPOSES, Programs
-from openended.programs_store import store_for
 from openended.timed import WARM_UP, Rounds, Seen, median
+from openended.traces import traces_of
 
 BATCHES = (256, 1024, 2048)  # rows tried beside those of the configuration
 ACCELERATOR_BATCHES = (2048, 8192, 32768)
@@ -84,7 +84,7 @@ def measure(config: DictConfig, quick: bool) -> dict[str, Any]:
     loop, repeats = configuration.build(config), QUICK_REPEATS if quick else REPEATS
     with tempfile.TemporaryDirectory(prefix="openended-bench-") as folder, Rounds(config, loop, Path(folder)) as rounds:
         _tell("compiling")
-        loop.compile(rounds.state)
+        loop.compile()
         for _ in range(WARM_UP - 1):
             rounds.next()
         parts = _parts(loop, rounds.state, quick)
@@ -221,7 +221,7 @@ def _spread(rows: Callable[..., Any]) -> Callable[..., Any]:
     def run(params: Any, tasks: jax.Array, key: jax.Array) -> Any:
         return rows(params, tasks, jax.random.split(trees.device_key(key), tasks.shape[0]))
 
-    return trees.over_devices(run, (trees.SAME, trees.ROWS, trees.SAME), trees.ROWS)
+    return trees.OverDevices(run, (trees.SAME, trees.ROWS, trees.SAME), trees.ROWS)
 
 
 def _learning(name: str, programs: Programs, sizes: Settings, state: LoopState, rng: np.random.Generator) -> Part:
@@ -259,7 +259,7 @@ def _tell(sentence: str) -> None:
 if __name__ == "__main__":  # the process of compile_apart
     _config = configuration.read(sys.argv[1:])
     _loop = configuration.build(_config)
-    _state, _began = _loop.init(), time.perf_counter()
-    _loop.compile(_state, store_for(_config))
+    _began = time.perf_counter()
+    _loop.compile(traces_of(_config))
     _loop.programs.wait()
     print(time.perf_counter() - _began)

@@ -148,7 +148,7 @@ def by_chance(family: AbstractFamily, vectors: np.ndarray, lifetimes: int, episo
         return jax.lax.map(lambda task: jax.vmap(lambda k: lifetime(task[0], k))(task[1]), (vectors, keys))
 
     columns = PartitionSpec(None, trees.AXIS)
-    program = trees.over_devices(each, (trees.SAME, columns), columns)
+    program = trees.OverDevices(each, (trees.SAME, columns), columns)
     padded = lifetimes + -lifetimes % len(jax.devices())
     return np.asarray(program(jnp.asarray(vectors), jax.random.split(key, (len(vectors), padded))))[:, :lifetimes]
 

@@ -44,7 +44,7 @@ def measure(config: DictConfig, quick: bool, sizes: Sequence[int] = SIZES) -> di
         for size, rounds in runs.items():
             rounds.state, made = filled(loop.init(), loop, size)
             rounds.archive.commit_round(made)
-        loop.compile(loop.init())
+        loop.compile()
         for _ in range(WARM_UP + (QUICK_ROUNDS if quick else ROUNDS)):
             for rounds in runs.values():
                 rounds.next()

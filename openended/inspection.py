@@ -90,11 +90,11 @@ def family(options: argparse.Namespace) -> int:
 
 def _sample(options: argparse.Namespace, made: AbstractFamily, config: DictConfig) -> int:
     from openended import configuration, sampling
-    from openended.programs_store import store_for
+    from openended.traces import traces_of
 
     search = configuration.instantiate(config.search)
     vectors = sampling.draw(options.draw, made.specs, options.sample, np.random.default_rng(options.seed))
-    found = sampling.sample(made, search, vectors, options.seed, store_for(config))
+    found = sampling.sample(made, search, vectors, options.seed, traces_of(config))
     facts = sampling.report(made, search, options.draw, options.seed, found)
     emit(facts, options.json, sampling.lines(facts))
     return 0

@@ -9,13 +9,13 @@ import numpy as np
 
 from envs import interface, validity
 from envs.base import AbstractFamily
+from openended import ahead, tasks, trees
 from openended import repertoire as rep
-from openended import tasks, trees
 from openended.acceptance import AbstractAcceptance
 from openended.budget import UNLIMITED, Budget
 from openended.generators.base import AbstractGenerator, Proposal
 from openended.journal import Journal
-from openended.learners.base import AbstractLearner
+from openended.learners.base import AbstractLearner, LearnerState
 from openended.ledger import Candidates, LoopState, Settings, kin, mixture, solved_of
 from openended.objectives.base import AbstractObjective, Known
 from openended.programs import PURPOSES, Programs
@@ -50,13 +50,12 @@ class Loop:
 
     def init(self) -> LoopState:
         """State before the first round."""
-        learner_key, model_key = jax.random.split(jax.random.key(self.seed))
-        capacity, policy = self.settings.capacity, self.learner.policy
+        capacity, (learner, model) = self.settings.capacity, jax.jit(self._newborn)()
         return LoopState(
             round=np.zeros((), np.int64),
             version=np.zeros((), np.int64),
-            learner=trees.replicate(self.learner.init(learner_key)),
-            model=trees.replicate(self.objective.init_model(model_key, policy.observation, policy.actions)),
+            learner=trees.replicate(learner),
+            model=trees.replicate(model),
             ranker=self.objective.init_ranker(),
             generator={n: self.generator.init(f.specs, self.settings.candidates, self.seed) for n, f in self.families.items()},
             acceptance=self.acceptance.init(),
@@ -64,10 +63,18 @@ class Loop:
             steps={purpose: np.zeros((), np.int64) for purpose in PURPOSES},
         )
 
-    def compile(self, state: LoopState, store: trees.Store | None = None) -> None:
-        """Compile the programs of a round before the first one, or find them in a store."""
+    def _newborn(self) -> tuple[LearnerState, Any]:
+        """The learner, and the model of the objective, before the first round."""
+        learner_key, model_key = jax.random.split(jax.random.key(self.seed))
+        policy = self.learner.policy
+        return self.learner.init(learner_key), self.objective.init_model(model_key, policy.observation, policy.actions)
+
+    def compile(self, store: ahead.Store | None = None) -> None:
+        """Begin to compile the programs of a round, from a store's traces where it has them; a second call does nothing."""
         sizes = self.settings
-        self.programs.compile(state.learner, state.model, sizes.candidates, sizes.updates, sizes.rows, store)
+        shapes = jax.eval_shape(self._newborn)
+        learner, model = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), shapes)
+        self.programs.compile(learner, model, sizes.candidates, sizes.updates, sizes.rows, store)
 
     def pass_steps(self) -> int:
         """Environment steps of one pass of learning."""

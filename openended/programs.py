@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec
 
 from envs import validity
 from envs.base import AbstractFamily
-from openended import rollouts, trees
+from openended import ahead, rollouts, trees
 from openended.learners.base import AbstractLearner, LearnerState
 from openended.objectives.base import AbstractObjective
 from openended.types import LearnReport, Outcome, Params
@@ -41,30 +41,34 @@ class Programs:
         # ("learn",), ("play", FAMILY) and ("live", FAMILY, wiped): traced at the first call, or compiled by `compile`.
         self._programs: dict[tuple, Any] = {("learn",): self._learn_program()}
         self._pending: dict[tuple, Future] = {}
+        self._asked = False  # to compile
         for name, family in families.items():
-            self._programs["play", name] = trees.over_devices(validity.player(family), (trees.ROWS,) * 3, trees.ROWS)
+            self._programs["play", name] = trees.OverDevices(validity.player(family), (trees.ROWS,) * 3, trees.ROWS)
             for wipe in (False, True):
                 run = rollouts.outcomes(family, learner.policy, episodes, wipe)
-                self._programs["live", name, wipe] = trees.over_devices(run, (trees.SAME, trees.ROWS, trees.ROWS), trees.ROWS)
+                self._programs["live", name, wipe] = trees.OverDevices(run, (trees.SAME, trees.ROWS, trees.ROWS), trees.ROWS)
 
     def compile(
-        self, state: LearnerState, model: Any, candidates: int, updates: int, rows: int, store: trees.Store | None = None
+        self, state: LearnerState, model: Any, candidates: int, updates: int, rows: int, store: ahead.Store | None = None
     ) -> None:
-        """Begin to compile what a round of these sizes runs, two programs at a time; who calls one waits for that one.
+        """Begin, once, to compile what a round of these sizes runs, two programs at a time; who calls one waits for that one.
+
+        ``state``, ``model``: their shapes are enough.
 
         The longest comes first, then the others in the order of their first use: the first tasks are proposed while the
         update is still being compiled. Without this each compiles at its first call. A compiled program takes no other shapes.
         """
-        blank = {name: jnp.zeros((updates, rows, len(family.specs))) for name, family in self.families.items()}
-        jobs: dict[tuple, tuple] = {("learn",): (state, model, blank, jax.random.key(0))}
+        if self._asked:
+            return
+        self._asked = True
+        blank = {name: ahead.floats(updates, rows, len(family.specs)) for name, family in self.families.items()}
+        jobs: dict[tuple, tuple] = {("learn",): (state, model, blank, ahead.keys())}
         for name, family in self.families.items():
-            plays = candidates * self.search.population
-            played, block = (jnp.zeros((count, len(family.specs))) for count in (plays, self.block))
-            keys, block_keys = (jax.random.split(jax.random.key(0), count) for count in (plays, self.block))
-            actions = jnp.zeros((plays, family.episode_steps, family.actions))
-            jobs["play", name] = played, keys, actions
-            jobs["live", name, False] = state.params, block, block_keys
-        self._pending = trees.compile_aside({program: (self._programs[program], job) for program, job in jobs.items()}, store)
+            plays, numbers = candidates * self.search.population, len(family.specs)
+            actions = ahead.floats(plays, family.episode_steps, family.actions)
+            jobs["play", name] = ahead.floats(plays, numbers), ahead.keys(plays), actions
+            jobs["live", name, False] = state.params, ahead.floats(self.block, numbers), ahead.keys(self.block)
+        self._pending = ahead.compile_aside({program: (self._programs[program], job) for program, job in jobs.items()}, store)
 
     def wait(self) -> None:
         """Return when all that `compile` began is compiled."""
@@ -154,4 +158,4 @@ class Programs:
 
         rows = PartitionSpec(None, trees.AXIS)
         out = (trees.SAME, trees.SAME, LearnReport(rows, rows, trees.SAME))
-        return trees.over_devices(run, (trees.SAME, trees.SAME, rows, trees.SAME), out)
+        return trees.OverDevices(run, (trees.SAME, trees.SAME, rows, trees.SAME), out)

@@ -20,8 +20,8 @@ import numpy as np
 from envs import validity
 from envs.base import AbstractFamily
 from envs.spec import ParamSpec
+from openended import ahead, tasks, trees
 from openended import repertoire as rep
-from openended import tasks, trees
 from openended.compilations import Compilations
 from openended.generators.base import immigrants
 from openended.generators.evolve import Evolve
@@ -59,7 +59,7 @@ def draw(how: str, specs: Sequence[ParamSpec], count: int, rng: np.random.Genera
 
 
 def sample(
-    family: AbstractFamily, search: validity.Search, vectors: np.ndarray, seed: int, store: trees.Store | None = None
+    family: AbstractFamily, search: validity.Search, vectors: np.ndarray, seed: int, store: ahead.Store | None = None
 ) -> Sample:
     """Ground and play every vector f32[N, D], ``CHUNK`` at a time; ``store``: may have the program."""
     parts, seconds, made_by = [], [], []
@@ -88,7 +88,7 @@ def sample(
     return Sample(verdict, difficulty, finite, seconds, made_by[-1], made_by[-1] - made_by[0])
 
 
-def _program(family: AbstractFamily, search: validity.Search, store: trees.Store | None) -> Future:
+def _program(family: AbstractFamily, search: validity.Search, store: ahead.Store | None) -> Future:
     """The player of a chunk's episodes, which also tells whether all that a learner would see of one is finite: the one program
     with the family's physics. Compiled aside, while the search for witnesses begins."""
 
@@ -97,10 +97,10 @@ def _program(family: AbstractFamily, search: validity.Search, store: trees.Store
         return validity.told(steps), jnp.all(jnp.isfinite(steps.observation)) & jnp.all(jnp.isfinite(steps.reward))
 
     count = CHUNK * search.population
-    vectors, keys = jnp.zeros((count, len(family.specs))), jax.random.split(jax.random.key(0), count)
-    actions = jnp.zeros((count, family.episode_steps, family.actions))
-    player = trees.over_devices(jax.vmap(one), (trees.ROWS,) * 3, trees.ROWS)
-    return trees.compile_aside({"sample": (player, (vectors, keys, actions))}, store)["sample"]
+    actions = ahead.floats(count, family.episode_steps, family.actions)
+    player = trees.OverDevices(jax.vmap(one), (trees.ROWS,) * 3, trees.ROWS)
+    job = player, (ahead.floats(count, len(family.specs)), ahead.keys(count), actions)
+    return ahead.compile_aside({"sample": job}, store)["sample"]
 
 
 def report(family: AbstractFamily, search: validity.Search, how: str, seed: int, found: Sample) -> dict[str, Any]:

@@ -16,10 +16,10 @@ from openended.ledger import LoopState
 from openended.locate import CommandError
 from openended.loop import Loop
 from openended.metrics import MetricsWriter
-from openended.programs_store import ProgramsStore, store_for
 from openended.runfolder import Interrupts, RunFolder, differences, read_config
 from openended.stopwatch import Stopwatch
 from openended.terminal import Progress
+from openended.traces import Traces, traces_of
 
 DONE, INTERRUPTED = 0, 75
 
@@ -38,15 +38,17 @@ def train(config: DictConfig) -> int:
     with Progress(total_rounds=config.run.rounds, total_steps=config.run.steps) as progress:
         progress.stage("starting")
         loop = configuration.build(config)
+        budget = Budget(config.run.rounds, config.run.steps)
         with RunFolder(Path(config.run.root) / config.run.name) as folder, Interrupts(progress.note, progress.restore) as stop:
-            _claim(folder, stored)
+            if _claim(folder, stored) and not budget.ended(0, 0, 0.0):
+                loop.compile(traces_of(config))  # while all else is made ready
             for sentence in folder.record_environment():
                 progress.note(f"Not bit for bit the same as before: {sentence}")
             heldout = Heldout(config, loop)
             if heldout.missing:
                 progress.note(f"Not measured: {heldout.missing}.")
-            session = Session(folder, loop, progress, stop, heldout, store_for(config))
-            finished = session.run(Budget(config.run.rounds, config.run.steps))
+            session = Session(folder, loop, progress, stop, heldout, traces_of(config))
+            finished = session.run(budget)
             return DONE if finished else INTERRUPTED
 
 
@@ -72,11 +74,9 @@ class Heldout:
 class Session:
     """One process's share of a run."""
 
-    def __init__(
-        self, folder: RunFolder, loop: Loop, progress: Progress, stop: Interrupts, heldout: Heldout, store: ProgramsStore
-    ):
+    def __init__(self, folder: RunFolder, loop: Loop, progress: Progress, stop: Interrupts, heldout: Heldout, traces: Traces):
         self.folder, self.loop, self.progress, self.stop = folder, loop, progress, stop
-        self.heldout, self.store = heldout, store
+        self.heldout, self.traces = heldout, traces
         self.archive = Archive(folder.path / "archive.db")
         self.state = self._restore()
         self.metrics = MetricsWriter(folder.path, resume_from_round=int(self.state.round))
@@ -107,7 +107,7 @@ class Session:
         if int(self.state.round):
             self.archive.note_resumed(int(self.state.round), f"after round {int(self.state.round)}")
         self._stage("compile")
-        self.loop.compile(self.state, self.store)
+        self.loop.compile(self.traces)
 
     def _close(self) -> None:
         with Archive(self.archive.path, readonly=True) as archive:
@@ -156,11 +156,13 @@ class Session:
         return found.state
 
 
-def _claim(folder: RunFolder, stored: dict) -> None:
+def _claim(folder: RunFolder, stored: dict) -> bool:
+    """Whether the run is new."""
     if folder.is_new:
         folder.store_config(stored)
-        return
+        return True
     budgets = {"run.rounds", "run.steps", "run.root"}  # a finished run may be prolonged, and a folder may move
     for key, was, wanted in differences(read_config(folder.path), stored):
         if key not in budgets:
             raise ConfigurationError(f"{key} is {wanted}; the run '{folder.path.name}' has {key}={was}")
+    return False

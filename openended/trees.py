@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Lock
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +13,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 AXIS = "device"
 ROWS = PartitionSpec(AXIS)  # first axis split over the devices
 SAME = PartitionSpec()  # replicated
-# Compiles in five sixths of the time and runs as fast; later versions refuse a program that asks for it.
-_QUICK = {"xla_cpu_use_fusion_emitters": False} if jax.__version_info__ < (0, 11) else None
 
 
 def mesh() -> Mesh:
@@ -24,49 +20,25 @@ def mesh() -> Mesh:
     return Mesh(np.array(jax.devices()), (AXIS,))
 
 
-def over_devices(function: Callable, in_specs: Any, out_specs: Any) -> Callable:
-    """jit of ``function`` run once per device on its share of the rows; use :func:`mean` inside to agree."""
-    mapped = jax.shard_map(function, mesh=mesh(), in_specs=in_specs, out_specs=out_specs, check_vma=False)
-    return jax.jit(mapped)
+class OverDevices:
+    """jit of a function that runs once per device on its share of the rows; use :func:`mean` inside to agree."""
 
+    def __init__(self, function: Callable, in_specs: Any, out_specs: Any):
+        self.mapped = jax.shard_map(function, mesh=mesh(), in_specs=in_specs, out_specs=out_specs, check_vma=False)
+        self._jitted = jax.jit(self.mapped)
+        self.places = jax.tree.map(lambda spec: NamedSharding(mesh(), spec), in_specs)  # of the arguments or of trees of them
 
-class Store(Protocol):
-    """Where compiled programs are kept between processes."""
-
-    def load(self, name: Any, arguments: tuple) -> Any | None: ...
-    def save(self, name: Any, arguments: tuple, compiled: Any) -> None: ...
-
-
-def compile_aside(jobs: Mapping[Any, tuple[Any, tuple]], store: Store | None = None) -> dict[Any, Future]:
-    """Begin to compile jitted functions for these arguments, two at a time in their order; what is compiled, once it is.
-
-    They are traced one after the other, since only one thread runs Python at a time and the later find what the earlier traced.
-    What the store has is neither traced nor compiled.
-    """
-    pool, tracing = ThreadPoolExecutor(2), Lock()
-
-    def compiled(name: Any, function: Any, arguments: tuple) -> Any:
-        found = store.load(name, arguments) if store else None
-        if found is None:
-            with tracing:
-                lowered = function.lower(*arguments)
-            found = lowered.compile(_QUICK)
-            if store:
-                store.save(name, arguments, found)
-        return found
-
-    begun = {name: pool.submit(compiled, name, *job) for name, job in jobs.items()}
-    pool.shutdown(wait=False)
-    return begun
+    def __call__(self, *arguments: Any) -> Any:
+        return self._jitted(*arguments)
 
 
 def mean(tree: Any) -> Any:
-    """Mean over the devices, inside :func:`over_devices`."""
+    """Mean over the devices, inside :class:`OverDevices`."""
     return jax.lax.pmean(tree, AXIS)
 
 
 def device_key(key: jax.Array) -> jax.Array:
-    """A key of its own for each device, inside :func:`over_devices`."""
+    """A key of its own for each device, inside :class:`OverDevices`."""
     return jax.random.fold_in(key, jax.lax.axis_index(AXIS))
 
 
@@ -85,5 +57,5 @@ def strong(leaf: Any) -> jax.Array:
 
 
 def first(tree: Any) -> Any:
-    """The first device's copy on every device, inside :func:`over_devices`."""
+    """The first device's copy on every device, inside :class:`OverDevices`."""
     return jax.tree.map(lambda leaf: jax.lax.all_gather(leaf, AXIS)[0], tree)

@@ -40,7 +40,7 @@ def measure(overrides: list[str], minutes: float) -> dict:
         folder.store_config(configuration.plain(config))
         folder.beat("learn", 0)
         with bench.Rounds(config, loop, folder.path) as rounds:
-            loop.compile(rounds.state)
+            loop.compile()
             rounds.next()
             with (
                 served(Path(root)) as (url, server),

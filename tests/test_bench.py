@@ -70,7 +70,7 @@ def test_calls_take_turns_and_the_first_pass_is_not_timed():
 def test_physics_depends_on_the_state_and_on_the_key():
     """Else XLA would delete what is to be timed."""
     family = configuration.build(configuration.read(["experiment=probe"])).families["probe"]
-    program = trees.over_devices(bench.physics(family, 2), (trees.SAME, trees.ROWS, trees.ROWS), trees.ROWS)
+    program = trees.OverDevices(bench.physics(family, 2), (trees.SAME, trees.ROWS, trees.ROWS), trees.ROWS)
     tasks = np.full((4, len(family.specs)), 0.4, np.float32)
     keys = jax.random.split(jax.random.key(0), 4)
     total, (success, broken) = program(None, tasks, keys)
