@@ -110,31 +110,38 @@ def solves(family: AbstractFamily, vector: jax.Array, key: jax.Array, actions: j
 def ground(
     family: AbstractFamily, search: Search, run: Callable[..., Episodes], vectors: jax.Array, keys: jax.Array
 ) -> Grounding:
-    """Search, move the target, judge. vectors: f32[N, D]; keys: [N]; run: the compiled player of ``N * population`` rows."""
+    """Search, move the target, judge. vectors: f32[N, D]; keys: [N]; run: the compiled player of ``N * population`` rows.
+
+    Only the episodes are spread over the devices; what surrounds them stays where the keys are and is compiled for one.
+    """
+    here = next(iter(keys.devices()))
+    vectors, keys = jax.device_put((vectors, keys), here)
     goal, shape = _goals(family, vectors), (family.episode_steps, family.actions, family.parts)
     (reset, searching, chance), state, found = _start(search, shape, keys)
     for generation in range(search.generations):
         members, actions, state = _ask(search, shape, state, searching, generation)
         many, many_keys = _many(search, vectors, reset)
-        episodes = run(many, many_keys, actions.reshape(-1, *actions.shape[2:]))
+        episodes = jax.device_put(run(many, many_keys, actions.reshape(-1, *actions.shape[2:])), here)
         state, found = _tell(search, goal, (state, found), (members, actions, episodes))
     vectors, goal = _aim(family, vectors, found.center)
     many, _ = _many(search, vectors, reset)
-    episodes = run(many, *_trials(search, reset, chance, found.actions))
+    episodes = jax.device_put(run(many, *_trials(search, reset, chance, found.actions)), here)
     verdict, difficulty = _judge(search, goal, found, episodes)
     return Grounding(vectors, verdict, found.actions, reset, difficulty)
 
 
-# Only the two that decode and aim know the family: the others are compiled once for all with as many steps and actions.
+# Only the two that decode and aim know the family: the others are compiled once for all with as many steps and actions, all in
+# half the time, since a little slower code does not matter here.
+_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 1})
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(_jit, static_argnums=0)
 def _goals(family: AbstractFamily, vectors: jax.Array) -> goals.Goal:
     """The goals [N] of vectors f32[N, D]."""
-    return jax.vmap(lambda vector: family.decode(vector).goal)(vectors)
+    return _decoded(family, vectors)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(_jit, static_argnums=0)
 def _many(search: Search, vectors: jax.Array, keys: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Vectors and keys ``population`` times each."""
     return jnp.repeat(vectors, search.population, axis=0), jnp.repeat(keys, search.population, axis=0)
@@ -145,7 +152,7 @@ def _strategy(population: int, width: int) -> tuple[SNES, Any]:
     return strategy, strategy.default_params.replace(std_init=0.8)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(_jit, static_argnums=(0, 1))
 def _start(search: Search, shape: tuple[int, int, int], keys: jax.Array) -> tuple[jax.Array, Any, Found]:
     """Keys [3, N] for reset, search and chance; the strategy of each candidate; and nothing found."""
     strategy, settings = _strategy(search.population, shape[1])
@@ -158,7 +165,7 @@ def _start(search: Search, shape: tuple[int, int, int], keys: jax.Array) -> tupl
     return parts, state, Found(jnp.full(count, jnp.float32(jnp.inf)), actions, center)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(_jit, static_argnums=(0, 1))
 def _ask(search: Search, shape: tuple[int, int, int], state: Any, keys: jax.Array, generation: int):
     """Members f32[N, P, KNOTS, A], their actions f32[N, P, T, A], and the state."""
     strategy, settings = _strategy(search.population, shape[1])
@@ -168,7 +175,7 @@ def _ask(search: Search, shape: tuple[int, int, int], state: Any, keys: jax.Arra
     return members, jax.vmap(jax.vmap(spread))(jnp.clip(members, -1.0, 1.0)), state
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(_jit, static_argnums=0)
 def _tell(search: Search, goal: goals.Goal, before: tuple, generation: tuple) -> tuple[Any, Found]:
     """The strategies and the best sequences after a generation (members, actions, episodes)."""
     strategy, settings = _strategy(search.population, generation[0].shape[-1])
@@ -183,7 +190,7 @@ def _tell(search: Search, goal: goals.Goal, before: tuple, generation: tuple) ->
     return state, jax.tree.map(lambda new, old: jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old), best, found)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(_jit, static_argnums=0)
 def _trials(search: Search, reset: jax.Array, chance: jax.Array, witness: jax.Array):
     """Keys [N * P] and actions f32[N * P, T, A]: the witness and no-op on its key, then random ones on fresh keys."""
 
@@ -197,7 +204,7 @@ def _trials(search: Search, reset: jax.Array, chance: jax.Array, witness: jax.Ar
     return keys.reshape(-1), actions.reshape(-1, *witness.shape[1:])
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(_jit, static_argnums=0)
 def _judge(search: Search, goal: goals.Goal, found: Found, episodes: Episodes):
     """Verdict i32[N] and difficulty f32[N] from the trials of each candidate."""
     success = episodes.success.reshape(-1, search.population)
@@ -252,14 +259,18 @@ def _interpolate(knots: jax.Array, steps: int) -> jax.Array:
     return jax.vmap(lambda column: jnp.interp(at, jnp.arange(KNOTS), column), in_axes=1, out_axes=1)(knots)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(_jit, static_argnums=0)
 def _aim(family: AbstractFamily, vectors: jax.Array, target: jax.Array) -> tuple[jax.Array, goals.Goal]:
     """The vectors with their goals moved to ``target`` f32[N, P, 2], clipped to the features' bounds; and these goals."""
-    goal, names = _goals(family, vectors), [spec.name for spec in family.specs]
+    goal, names = _decoded(family, vectors), [spec.name for spec in family.specs]
     units = jax.vmap(lambda index, aim: goals.target_units(family.features, index, aim))(goal.feature, target)
     aimed = vectors
     for part, columns in enumerate(goals.TARGETS[: family.parts]):
         place = jnp.array([names.index(name) for name in columns])
         counts = (part < goal.used)[:, None]
         aimed = aimed.at[:, place].set(jnp.where(counts, units[:, part], vectors[:, place]))
-    return aimed, _goals(family, aimed)
+    return aimed, _decoded(family, aimed)
+
+
+def _decoded(family: AbstractFamily, vectors: jax.Array) -> goals.Goal:
+    return jax.vmap(lambda vector: family.decode(vector).goal)(vectors)

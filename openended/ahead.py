@@ -18,7 +18,7 @@ from jax import export
 from openended.trees import OverDevices
 
 # Compiles in five sixths of the time and runs as fast; later versions refuse a program that asks for it.
-_QUICK: dict[str, str | bool] | None = {"xla_cpu_use_fusion_emitters": False} if jax.__version_info__ < (0, 11) else None
+_QUICK: dict[str, Any] = {"xla_cpu_use_fusion_emitters": False} if jax.__version_info__ < (0, 11) else {}
 
 
 class Trace(NamedTuple):
@@ -85,10 +85,14 @@ def trace(program: OverDevices, arguments: tuple) -> Trace:
 def compile(program: OverDevices, arguments: tuple, found: Trace) -> Callable:
     """The program for arguments of these shapes; it takes no others."""
     places = _places(program, arguments)
-    run = jax.jit(found.exported.call, in_shardings=places).lower(*jax.tree.leaves(arguments)).compile(_QUICK)
+    run = (
+        jax.jit(found.exported.call, in_shardings=places)
+        .lower(*jax.tree.leaves(arguments))
+        .compile(_QUICK | program.options or None)
+    )
 
     def call(*arguments: Any) -> Any:
-        return jax.tree.unflatten(found.result, run(*jax.device_put(jax.tree.leaves(arguments), list(places))))
+        return jax.tree.unflatten(found.result, run(*jax.tree.leaves(program.placed(*arguments))))
 
     return call
 

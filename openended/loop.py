@@ -50,7 +50,7 @@ class Loop:
 
     def init(self) -> LoopState:
         """State before the first round."""
-        capacity, (learner, model) = self.settings.capacity, jax.jit(self._newborn)()
+        learner, model = jax.jit(self._newborn, compiler_options={"xla_backend_optimization_level": 0})()
         return LoopState(
             round=np.zeros((), np.int64),
             version=np.zeros((), np.int64),
@@ -59,22 +59,19 @@ class Loop:
             ranker=self.objective.init_ranker(),
             generator={n: self.generator.init(f.specs, self.settings.candidates, self.seed) for n, f in self.families.items()},
             acceptance=self.acceptance.init(),
-            repertoire={name: rep.empty(capacity, len(family.specs)) for name, family in self.families.items()},
+            repertoire={n: rep.empty(self.settings.capacity, len(f.specs)) for n, f in self.families.items()},
             steps={purpose: np.zeros((), np.int64) for purpose in PURPOSES},
         )
 
     def _newborn(self) -> tuple[LearnerState, Any]:
         """The learner, and the model of the objective, before the first round."""
-        learner_key, model_key = jax.random.split(jax.random.key(self.seed))
-        policy = self.learner.policy
-        return self.learner.init(learner_key), self.objective.init_model(model_key, policy.observation, policy.actions)
+        (first, second), policy = jax.random.split(jax.random.key(self.seed)), self.learner.policy
+        return self.learner.init(first), self.objective.init_model(second, policy.observation, policy.actions)
 
     def compile(self, store: ahead.Store | None = None) -> None:
         """Begin to compile the programs of a round, from a store's traces where it has them; a second call does nothing."""
         sizes = self.settings
-        shapes = jax.eval_shape(self._newborn)
-        learner, model = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), shapes)
-        self.programs.compile(learner, model, sizes.candidates, sizes.updates, sizes.rows, store)
+        self.programs.compile(jax.eval_shape(self._newborn), sizes.candidates, sizes.updates, sizes.rows, store)
 
     def pass_steps(self) -> int:
         """Environment steps of one pass of learning."""
@@ -274,8 +271,7 @@ class Round(Trials):
         gone = (candidate.place >= 0) & (book.status[candidate.place] == EMPTY)  # quarantined since
         rows = np.flatnonzero((candidate.place >= 0) & ~gone & (tries[candidate.place] > 0))
         places = candidate.place[rows]
-        cost = candidate.known.cost[rows]
-        realised = self.loop.objective.score(book.success[places], wins[places] / tries[places], cost)
+        realised = self.loop.objective.score(book.success[places], wins[places] / tries[places], candidate.known.cost[rows])
         known = Known(*(column[rows] for column in candidate.known))
         fitness = np.where(candidate.valid & ~gone, -1.0, -np.inf)
         fitness[rows] = realised

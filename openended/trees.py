@@ -21,15 +21,22 @@ def mesh() -> Mesh:
 
 
 class OverDevices:
-    """jit of a function that runs once per device on its share of the rows; use :func:`mean` inside to agree."""
+    """jit of a function that runs once per device on its share of the rows; use :func:`mean` inside to agree.
 
-    def __init__(self, function: Callable, in_specs: Any, out_specs: Any):
+    ``options``: of XLA, for one that is compiled ahead.
+    """
+
+    def __init__(self, function: Callable, in_specs: Any, out_specs: Any, options: dict[str, Any] | None = None):
         self.mapped = jax.shard_map(function, mesh=mesh(), in_specs=in_specs, out_specs=out_specs, check_vma=False)
-        self._jitted = jax.jit(self.mapped)
+        self._jitted, self.options = jax.jit(self.mapped), options or {}
         self.places = jax.tree.map(lambda spec: NamedSharding(mesh(), spec), in_specs)  # of the arguments or of trees of them
 
     def __call__(self, *arguments: Any) -> Any:
-        return self._jitted(*arguments)
+        return self._jitted(*self.placed(*arguments))
+
+    def placed(self, *arguments: Any) -> tuple:
+        """The arguments where they are needed, wherever they are."""
+        return jax.device_put(arguments, self.places)
 
 
 def mean(tree: Any) -> Any:
@@ -51,7 +58,7 @@ def replicate(tree: Any) -> Any:
 def strong(leaf: Any) -> jax.Array:
     """The leaf as an array without weak type (a weakly typed first state means a second compilation)."""
     array = jnp.asarray(leaf)
-    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+    if not array.weak_type:
         return array
     return jax.lax.convert_element_type(array, array.dtype)
 
