@@ -69,9 +69,9 @@ class Cartpole(EmbodiedFamily):
         ParamSpec("strength", "body", 4.0, 10.0, "m/s^2", "acceleration of the whole body at full command", "log"),
     )
 
-    def __init__(self, **options):
-        super().__init__(**options)
-        self._system = self.moves.load(mjcf())
+    def template(self) -> str:
+        """MJCF of the body; see the base."""
+        return mjcf()
 
     def build(self, world: dict, body: dict) -> Any:
         """System with this task's lengths, masses, motor and gravity."""

@@ -93,9 +93,9 @@ class Crawler(EmbodiedFamily):
         ParamSpec("swing", "body", 0.7, 1.2, "rad", "angle of a joint at full command"),
     )
 
-    def __init__(self, **options):
-        super().__init__(**options)
-        self._system = physics.load(mjcf(LIMBS, SEGMENTS))
+    def template(self) -> str:
+        """MJCF of the body; see the base."""
+        return mjcf(LIMBS, SEGMENTS)
 
     def build(self, world: dict, body: dict) -> Any:
         """System with this task's torso, limbs, servos and terrain."""

@@ -108,9 +108,9 @@ class Juggler(EmbodiedFamily):
         ParamSpec("response", "body", 8.0, 14.0, "rad/s", "natural frequency of the paddle's servos", "log"),
     )
 
-    def __init__(self, **options):
-        super().__init__(**options)
-        self._system = self.moves.load(_xml())
+    def template(self) -> str:
+        """MJCF of the body; see the base."""
+        return _xml()
 
     def build(self, world: dict, body: dict) -> Any:
         """System with this task's plate, rims, balls, peg, masses, servos, contacts and gravity."""

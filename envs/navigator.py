@@ -105,7 +105,10 @@ class Navigator(EmbodiedFamily):
         self.sensors = 10 + 4 * self.gates
         self.option_specs = tuple(spec for i in range(self.gates) for spec in _gate_specs(i))
         super().__init__(**options)
-        self._system = self.moves.load(_xml(self.gates))
+
+    def template(self) -> str:
+        """MJCF of the body; see the base."""
+        return _xml(self.gates)
 
     def build(self, world: dict, body: dict) -> Any:
         """System with this task's mass, motors, wind and obstacles."""

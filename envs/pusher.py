@@ -85,9 +85,9 @@ class Pusher(EmbodiedFamily):
         ParamSpec("strength", "body", 4.0, 8.0, "N", "force of each motor at full command", "log"),
     )
 
-    def __init__(self, **options):
-        super().__init__(**options)
-        self._system = self.moves.load(mjcf())
+    def template(self) -> str:
+        """MJCF of the body; see the base."""
+        return mjcf()
 
     def build(self, world: dict, body: dict) -> Any:
         """System with this task's masses, sizes, motors, frictions and obstacles."""

@@ -99,7 +99,10 @@ class Reacher(EmbodiedFamily):
             self.view, self.plane = "3d", ""
             self.features = (*self.features, *_HIGHER)  # at the end: the others keep their numbers
         super().__init__(**options)
-        self._system = self.moves.load(_xml(most_links))
+
+    def template(self) -> str:
+        """MJCF of the body; see the base."""
+        return _xml(self.actuators)
 
     def build(self, world: dict, body: dict) -> Any:
         """System with this task's lengths, twists, masses, motors and gravity."""

@@ -99,9 +99,9 @@ class Walker(EmbodiedFamily):
         ParamSpec("swing", "body", 0.7, 1.2, "rad", "angle of a joint at full command"),
     )
 
-    def __init__(self, **options):
-        super().__init__(**options)
-        self._system = self.moves.load(_xml())
+    def template(self) -> str:
+        """MJCF of the body; see the base."""
+        return _xml()
 
     def build(self, world: dict, body: dict) -> Any:
         """System with this task's torso, legs, servos and terrain."""
