@@ -80,16 +80,7 @@ def load_task(path: str | Path, families: Mapping[str, AbstractFamily]) -> TaskF
         CommandError: it is no task file, of another version or an unknown family, its vector has the wrong size or a number
             that is not finite or out of bounds, or its vector contradicts what the file says a parameter is.
     """
-    document = _document(path)
-    name = document.get("family")
-    if not isinstance(name, str) or name not in families:
-        raise CommandError(f"'{path}': family is '{name}'; allowed: {', '.join(families)}.")
-    try:
-        vector = spec.validate(families[name].specs, document.get("vector"))
-        _agree(document.get("parameters", {}), parameters(families[name], vector))
-    except ValueError as error:
-        raise CommandError(f"'{path}': {error}.") from error
-    return TaskFile(str(document.get("id", "")), name, vector, recording.describe(families[name], vector))
+    return _task(path, _document(path), families)
 
 
 def read_task(path: str | Path) -> tuple[AbstractFamily, TaskFile]:
@@ -108,7 +99,7 @@ def read_task(path: str | Path) -> tuple[AbstractFamily, TaskFile]:
             raise ValueError(f"class is '{name}', which is no family")
     except (HydraException, OmegaConfBaseException, TypeError, ValueError) as error:
         raise CommandError(f"'{path}': {' '.join(str(error.__cause__ or error).split())}.") from error
-    return family, load_task(path, {family.name: family})
+    return family, _task(path, document, {family.name: family})
 
 
 def _document(path: str | Path) -> dict[str, Any]:
@@ -121,6 +112,18 @@ def _document(path: str | Path) -> dict[str, Any]:
     if document.get("version") != VERSION:
         raise CommandError(f"'{path}' has version {document.get('version')}; allowed: {VERSION}.")
     return document
+
+
+def _task(path: str | Path, document: dict[str, Any], families: Mapping[str, AbstractFamily]) -> TaskFile:
+    name = document.get("family")
+    if not isinstance(name, str) or name not in families:
+        raise CommandError(f"'{path}': family is '{name}'; allowed: {', '.join(families)}.")
+    try:
+        vector = spec.validate(families[name].specs, document.get("vector"))
+        _agree(document.get("parameters", {}), parameters(families[name], vector))
+    except ValueError as error:
+        raise CommandError(f"'{path}': {error}.") from error
+    return TaskFile(str(document.get("id", "")), name, vector, recording.describe(families[name], vector))
 
 
 def _agree(said: Any, meant: dict[str, dict[str, Any]]) -> None:

@@ -53,8 +53,13 @@ class Traces:
     def _path(self, name: Any, arguments: tuple) -> Path:
         assert self.folder is not None
         shapes = jax.tree.map(lambda leaf: f"{leaf.dtype}{leaf.shape}", arguments)
-        parts = (self.made_of, str(name), str(shapes), to_json(environment()), _sources())
+        parts = (self.made_of, str(name), str(shapes), self._surroundings)
         return self.folder / hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    @functools.cached_property
+    def _surroundings(self) -> str:
+        """What is the same for all programs of a process; found once, since it looks through the installed packages."""
+        return to_json(environment()) + _sources()
 
 
 def traces_of(config: DictConfig) -> Traces:
@@ -65,7 +70,6 @@ def traces_of(config: DictConfig) -> Traces:
     return Traces(Path(place) / "traces" if place else None, to_json(parts))
 
 
-@functools.cache
 def _sources() -> str:
     """Digest of every module of both packages."""
     import envs

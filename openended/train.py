@@ -38,16 +38,16 @@ def train(config: DictConfig) -> int:
     with Progress(total_rounds=config.run.rounds, total_steps=config.run.steps) as progress:
         progress.stage("starting")
         loop = configuration.build(config)
-        budget = Budget(config.run.rounds, config.run.steps)
+        budget, traces = Budget(config.run.rounds, config.run.steps), traces_of(config)
         with RunFolder(Path(config.run.root) / config.run.name) as folder, Interrupts(progress.note, progress.restore) as stop:
             if _claim(folder, stored) and not budget.ended(0, 0, 0.0):
-                loop.compile(traces_of(config))  # while all else is made ready
+                loop.compile(traces)  # while all else is made ready
             for sentence in folder.record_environment():
                 progress.note(f"Not bit for bit the same as before: {sentence}")
             heldout = Heldout(config, loop)
             if heldout.missing:
                 progress.note(f"Not measured: {heldout.missing}.")
-            session = Session(folder, loop, progress, stop, heldout, traces_of(config))
+            session = Session(folder, loop, progress, stop, heldout, traces)
             finished = session.run(budget)
             return DONE if finished else INTERRUPTED
 

@@ -89,9 +89,9 @@ def test_what_the_name_depends_on(tmp_path, monkeypatch):
     ahead.compile_aside({"it": (made, wider)}, store)["it"].result()
     assert function.times == 1
     monkeypatch.setattr(traces, "_sources", lambda: "other")
-    assert compiled(store)[0] == 1
+    assert compiled(Traces(tmp_path, "this"))[0] == 1
     monkeypatch.setattr(traces, "environment", lambda: {"jax": "other"})
-    assert compiled(store)[0] == 1
+    assert compiled(Traces(tmp_path, "this"))[0] == 1
     assert len(list(tmp_path.iterdir())) == 5
 
 
