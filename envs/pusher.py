@@ -47,7 +47,7 @@ def _obstacle_specs(i: int) -> tuple[ParamSpec, ...]:
 class Pusher(EmbodiedFamily):
     """A puck of 0.08 m radius and a round object, both on two slide joints; one control step is 4 timesteps of 0.0125 s.
 
-    Puck, object and obstacles touch with Brax's own contacts; the object rubs on the table (dry friction), and both are slowed
+    Puck, object and obstacles touch with Brax's contacts; the object rubs on the table (dry friction), and both are slowed
     by the air. Sensors (12): the puck's position [m] and velocity / 2 [m/s]; the object seen from the puck [m] and its velocity
     / 2; for each obstacle the direction to it from the object, scaled by ``exp(-gap / 0.3 m)`` (zero when absent). Actions (2):
     force on the puck along x and y.
@@ -56,6 +56,7 @@ class Pusher(EmbodiedFamily):
     name = "pusher"
     sensors = 8 + 2 * OBSTACLES
     actuators = 2
+    plane = "xy"
     pipelines = ("spring", "mjx")  # generalized would throw what bounces back along the surface, too
     control_dt = 0.05
     max_speed = 12.0

@@ -2,8 +2,9 @@
 
 One process times every part once per repetition, in turn; a figure is the median over the repetitions (``raw``, ``policy``:
 of the best batch size). A timed call has its programs compiled and a key of its own, and ends when its results are there,
-which depend on the last state of every row. ``arithmetic``: operations of a control step, beside ``ceilings``, what one device
-does at most, see `openended.hardware`. ``cold_s`` and ``warm_s``: compiling a round's programs, once, in new processes.
+which depend on the last state of every row. ``learn``: a round's updates alone, lifetimes included. ``arithmetic``: operations
+of a control step, beside ``ceilings``, what one device does at most, see `openended.hardware`. ``cold_s`` and ``warm_s``:
+compiling a round's programs, once, in new processes.
 
 A round is what `train` does for one: the loop's round, the held-out measurement, checkpoint, metrics and archive, in a folder
 that is thrown away. ``efficiency``: learn-purpose control steps per second of such rounds, over those of lifetimes with the
@@ -39,19 +40,19 @@ from openended.exporting import emit
 from openended.ledger import LoopState, Settings
 from openended.locate import CommandError
 from openended.loop import Loop
-from openended.programs import PURPOSES, Programs
+from openended.programs import PURPOSES
 from openended.timed import WARM_UP, Rounds, Seen, median
 from openended.traces import traces_of
 
-BATCHES = (256, 1024, 2048)  # rows tried beside those of the configuration
+BATCHES = (256, 1024)  # rows tried beside those of the configuration
 ACCELERATOR_BATCHES = (2048, 8192, 32768)
-REPEATS, QUICK_REPEATS = 5, 3
+REPEATS, QUICK_REPEATS = 3, 2
 QUICK_UPDATES = 8
 ALL = "all"
 
 
 class Part(NamedTuple):
-    """Something to time: its group (raw, policy, learn), the name of its figure, the control steps of a call."""
+    """Something to time: its group (raw, policy), the name of its figure, the control steps of a call."""
 
     group: str
     name: str
@@ -101,13 +102,14 @@ def report(parts: Sequence[Part], seconds: Sequence[Sequence[float]], rounds: Se
     learn = median(round.steps["learn"] / round.seconds for round in rounds)
     return {
         **rates,
+        "learn": median(round.steps["learn"] / round.inside["learn"] for round in rounds),
         "round": {
             "steps_per_s": median(sum(round.steps.values()) / round.seconds for round in rounds),
             "efficiency": learn / harmonic(rates["policy"].values()),
             "steps_by_purpose": {purpose: sum(round.steps[purpose] for round in rounds) for purpose in PURPOSES},
         },
         "compile": {"after_warmup": sum(round.compilations for round in rounds)},
-        "host_share": median(1.0 - round.inside / round.seconds for round in rounds),
+        "host_share": median(1.0 - sum(round.inside.values()) / round.seconds for round in rounds),
         "growth": {"ratio_10000_to_100": None},
         "stages": {name: median(round.stages[name] for round in rounds) for name in rounds[0].stages},
         "peak_bytes": peak(),
@@ -129,7 +131,7 @@ def peak() -> dict[str, int]:
 
 def lines(found: dict[str, Any]) -> list[str]:
     """The answer as a table; under ``all`` the harmonic mean where families were measured one by one."""
-    groups = ("raw", "policy", "learn")
+    groups = ("raw", "policy")
     rates = {group: {ALL: harmonic(found[group].values())} | found[group] for group in groups}
     names = [*found["raw"], ALL]
     width = max(map(len, [*names, "compile", "steps/s"])) + 2
@@ -143,7 +145,14 @@ def lines(found: dict[str, Any]) -> list[str]:
     programs = f"{''.join(times)}after warm-up {compiled['after_warmup']} programs"
     stages = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in found["stages"].items())
     memory = ", ".join(f"{name} {bytes_ / 1e9:.2f} GB" for name, bytes_ in found["peak_bytes"].items())
-    facts = {"round": speed, "": f"steps: {shares}", "stages": stages, "compile": programs, "memory": memory}
+    facts = {
+        "update": f"{found['learn']:,.0f} steps/s, lifetimes included",
+        "round": speed,
+        "": f"steps: {shares}",
+        "stages": stages,
+        "compile": programs,
+        "memory": memory,
+    }
     if "arithmetic" in found:
         most = found["ceilings"]["flops_per_s"]
         of = {name: found["raw"][name] * each["physics"] / most for name, each in found["arithmetic"].items()}
@@ -199,7 +208,7 @@ def physics(family: AbstractFamily, episodes: int) -> Callable[..., Any]:
 
 
 def _parts(loop: Loop, state: LoopState, quick: bool) -> list[Part]:
-    """All but the round, on tasks drawn from the whole unit box."""
+    """Physics and policy, on tasks drawn from the whole unit box."""
     rng, of, parts = np.random.default_rng(loop.seed), loop.programs, []
     for name, family in loop.families.items():
         policy = rollouts.outcomes(family, loop.learner.policy, of.episodes)
@@ -209,10 +218,7 @@ def _parts(loop: Loop, state: LoopState, quick: bool) -> list[Part]:
                 tasks = jnp.asarray(rng.random((batch, len(family.specs)), np.float32))
                 call = functools.partial(program, state.learner.params, tasks)
                 parts.append(Part(group, name, batch * of.episodes * family.episode_steps, call))
-        several = len(loop.families) > 1
-        own = Programs({name: family}, of.learner, of.objective, of.search, of.episodes, of.block) if several else of
-        parts.append(_learning(name, own, loop.settings, state, rng))
-    return [*parts, _learning(ALL, of, loop.settings, state, rng)]
+    return parts
 
 
 def _spread(rows: Callable[..., Any]) -> Callable[..., Any]:
@@ -224,18 +230,11 @@ def _spread(rows: Callable[..., Any]) -> Callable[..., Any]:
     return trees.OverDevices(run, (trees.SAME, trees.ROWS, trees.SAME), trees.ROWS)
 
 
-def _learning(name: str, programs: Programs, sizes: Settings, state: LoopState, rng: np.random.Generator) -> Part:
-    shape = (1, sizes.updates, sizes.rows)
-    tasks = {other: rng.random((*shape, len(family.specs)), np.float32) for other, family in programs.families.items()}
-    steps = sum(sizes.updates * sizes.rows * sizes.episodes * family.episode_steps for family in programs.families.values())
-    return Part("learn", name, steps, functools.partial(programs.learn, state.learner, state.model, tasks))
-
-
 def _batches(sizes: Settings, quick: bool) -> list[int]:
     """Rows to try, multiples of the number of devices."""
     devices = len(jax.devices())
     more = BATCHES if jax.default_backend() == "cpu" else ACCELERATOR_BATCHES
-    wanted = (sizes.rows,) if quick else (sizes.rows, sizes.block, *more)
+    wanted = (sizes.rows,) if quick else (sizes.rows, *more)
     return sorted({-(-rows // devices) * devices for rows in wanted})
 
 

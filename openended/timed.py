@@ -19,14 +19,15 @@ from openended.metrics import MetricsWriter
 from openended.stopwatch import Stopwatch
 from openended.train import Heldout
 
-WARM_UP = 3  # rounds that are not counted
+WARM_UP = 2  # rounds that are not counted: a first one of a single pass, then one in which whatever else there is compiles
+PROGRAMS = ("ground", "evaluate", "learn")
 
 
 class Seen(NamedTuple):
-    """One round: wall time, time inside programs and of every stage (s), control steps by purpose, backend compilations."""
+    """One round: wall time, time inside each program and of every stage (s), control steps by purpose, backend compilations."""
 
     seconds: float
-    inside: float
+    inside: dict[str, float]
     steps: dict[str, int]
     compilations: int
     stages: dict[str, float]
@@ -38,9 +39,9 @@ class Rounds:
     def __init__(self, config: DictConfig, loop: Loop, folder: Path):
         self.loop, self.folder, self.state, self.heldout = loop, folder, loop.init(), Heldout(config, loop)
         self.seen: list[Seen] = []
-        self.inside, self.made = 0.0, Compilations()
-        for name in ("ground", "evaluate", "learn"):
-            setattr(loop.programs, name, self._timed(getattr(loop.programs, name)))
+        self.inside, self.made = dict.fromkeys(PROGRAMS, 0.0), Compilations()
+        for name in PROGRAMS:
+            setattr(loop.programs, name, self._timed(name, getattr(loop.programs, name)))
 
     def __enter__(self) -> Rounds:
         self.archive, self.metrics = Archive(self.folder / "archive.db"), MetricsWriter(self.folder)
@@ -54,7 +55,7 @@ class Rounds:
 
     def next(self) -> None:
         """One round."""
-        before, inside, compilations = self.state, self.inside, self.made.count
+        before, inside, compilations = self.state, dict(self.inside), self.made.count
         watch, began = Stopwatch(), time.perf_counter()
         self.state, journal = self.loop.round(before, stage=watch.stage)
         watch.stage("record")
@@ -62,13 +63,14 @@ class Rounds:
         recording.store(self.folder, self.archive, self.metrics, self.loop.families, self.state, journal)
         seconds, stages = time.perf_counter() - began, watch.read()
         steps = {purpose: int(count - before.steps[purpose]) for purpose, count in self.state.steps.items()}
-        self.seen.append(Seen(seconds, self.inside - inside, steps, self.made.count - compilations, stages))
+        spent = {name: self.inside[name] - inside[name] for name in PROGRAMS}
+        self.seen.append(Seen(seconds, spent, steps, self.made.count - compilations, stages))
 
-    def _timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
+    def _timed(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any, **options: Any) -> Any:
             began = time.perf_counter()
             result = jax.block_until_ready(call(*args, **options))
-            self.inside += time.perf_counter() - began
+            self.inside[name] += time.perf_counter() - began
             return result
 
         return timed

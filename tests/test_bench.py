@@ -28,22 +28,19 @@ PARTS = [
     part("raw", "walker", 400),
     part("policy", "walker", 100),
     part("policy", "puck", 300),
-    part("learn", "all", 60),
 ]
-SECONDS = [[1.0, 9.0, 1.0], [2.0, 2.0, 0.1], [1.0], [1.0], [3.0]]
+SECONDS = [[1.0, 9.0, 1.0], [2.0, 2.0, 0.1], [1.0], [1.0]]
 
 
 def seen(seconds, inside, learn, compilations=0):
-    return Seen(
-        seconds, inside, {**dict.fromkeys(PURPOSES, 0), "learn": learn, "verify": 25}, compilations, {"learn": seconds / 2}
-    )
+    steps = {**dict.fromkeys(PURPOSES, 0), "learn": learn, "verify": 25}
+    return Seen(seconds, {"learn": 0.75 * inside, "evaluate": 0.25 * inside}, steps, compilations, {"learn": seconds / 2})
 
 
 def test_a_rate_is_that_of_the_best_batch_by_its_median():
     assert bench.best(PARTS, SECONDS) == {
         "raw": {"walker": 200.0},  # not 4000, the luckiest repetition
         "policy": {"walker": 100.0, "puck": 300.0},
-        "learn": {"all": 20.0},
     }
 
 
@@ -53,6 +50,7 @@ def test_efficiency_is_learning_of_whole_rounds_over_the_policy_alone():
     assert found["round"]["steps_per_s"] == pytest.approx(87.5)
     assert found["round"]["steps_by_purpose"] == {"screen": 0, "learn": 300, "verify": 75, "retention": 0, "witness": 0}
     assert found["host_share"] == pytest.approx(0.1)
+    assert found["learn"] == pytest.approx(75 / (0.75 * 0.9))  # the middle one of three
     assert found["compile"] == {"after_warmup": 2} and found["stages"] == {"learn": 1.0}
 
 
@@ -106,12 +104,12 @@ def test_quick_bench_of_the_probe(tmp_path, capsys):
     assert cli.main(["bench", "experiment=probe", "--quick", "--json", "--out", str(out)]) == 0
     assert capsys.readouterr().out == ""
     found = json.loads(out.read_text())
-    assert list(found["raw"]) == list(found["policy"]) == ["probe"] and set(found["learn"]) == {"probe", "all"}
-    rates = [*found["raw"].values(), *found["policy"].values(), *found["learn"].values(), found["round"]["steps_per_s"]]
+    assert list(found["raw"]) == list(found["policy"]) == ["probe"]
+    rates = [*found["raw"].values(), *found["policy"].values(), found["learn"], found["round"]["steps_per_s"]]
     assert min(rates) > 0.0
     assert 0.0 < found["round"]["efficiency"] < 1.0 and 0.0 < found["host_share"] < 1.0
     assert found["compile"] == {"cold_s": None, "warm_s": None, "after_warmup": 0}
-    assert found["round"]["steps_by_purpose"]["learn"] == 3 * 4 * 64 * 3 * 40  # rounds, updates, rows, episodes, steps
+    assert found["round"]["steps_by_purpose"]["learn"] == 2 * 4 * 64 * 3 * 40  # rounds, updates, rows, episodes, steps
     rest = {"round", "compile", "host_share", "growth", "device", "stages", "peak_bytes", "arithmetic", "ceilings"}
     assert set(found) == {"raw", "policy", "learn", *rest}
     assert 0 < found["arithmetic"]["probe"]["policy"] < found["arithmetic"]["probe"]["gradient"]

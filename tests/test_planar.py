@@ -25,15 +25,8 @@ from envs.swimmer import Swimmer
 from envs.walker import Walker
 from tests.comparing import HASTE, widened
 
-
-class FlatPusher(Pusher):
-    """The pusher itself stays in space: docs/notes/2026-11-26-planar-physics.md."""
-
-    plane = "xy"
-
-
 TASKS, STEPS = 32, 40
-FAMILIES = (Cartpole, Navigator, Reacher, FlatPusher, Walker, Swimmer, Juggler)
+FAMILIES = (Cartpole, Navigator, Reacher, Pusher, Walker, Swimmer, Juggler)
 # A walker starts with its lowest foot exactly on the ground: rounding decides whether it touches in the first timestep.
 LOWERED = {"walker": 1e-3}
 

@@ -10,6 +10,7 @@ from envs import adapters, physics, pusher
 from envs.pipelines import Traits
 from envs.pusher import OBSTACLES, Pusher
 from envs.spec import encode
+from tests.comparing import HASTE
 
 pytestmark = pytest.mark.slow  # every test compiles physics
 FAMILY = Pusher()
@@ -33,7 +34,10 @@ def drive(vector, actions):
 
 
 def test_absent_obstacles_take_no_part():
-    """Puck and object move as in a model that never had obstacles."""
+    """Puck and object move exactly as in a model that never had obstacles, in arithmetic as it is written.
+
+    The optimising compiler rounds programs of different sizes differently, and contacts amplify that: 4e-5 m over an episode.
+    """
     model = FAMILY.prepare(task(**AHEAD))
     big = model.system
     small = physics.load(pusher.mjcf(0))
@@ -53,9 +57,11 @@ def test_absent_obstacles_take_no_part():
         return jax.lax.scan(lambda s, a: (advance(s, a),) * 2, state, actions)[1].q
 
     assert small.ngeom == 2
-    whole = np.asarray(jax.jit(way)(big))
+    as_written = jax.jit(way, compiler_options=HASTE)
+    whole = np.asarray(as_written(big))
     assert np.linalg.norm(whole[-1, 2:] - whole[0, 2:]) > 0.3, "the object is pushed"
-    np.testing.assert_allclose(whole, jax.jit(way)(small), rtol=0.0, atol=1e-5)
+    np.testing.assert_array_equal(whole, as_written(small))
+    np.testing.assert_allclose(jax.jit(way)(big), jax.jit(way)(small), rtol=0.0, atol=2e-4)
 
 
 def test_the_object_moves_when_it_is_pushed_and_stops_at_an_obstacle():
