@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 import jax
 import jax.numpy as jnp
 
-from envs import goals, interface
+from envs import goals, interface, noise
 from envs.drawing import View
 from envs.goals import FeatureSpec, Goal
 from envs.interface import Interface, InterfaceBounds
@@ -69,7 +69,7 @@ class State(NamedTuple):
     time: jax.Array  # i32[] control steps since reset
     progress: goals.Progress
     queue: jax.Array  # f32[MAX_DELAY, M] delayed actions
-    key: jax.Array  # noise key of the episode
+    noise: jax.Array  # u32[2] the episode's stream of sensor noise
     broken: jax.Array  # bool[] physics left its bounds; the state is frozen
 
 
@@ -210,7 +210,7 @@ class AbstractFamily(abc.ABC):
         progress = goals.begin(model.task.goal, self._value(model, physics))
         queue = jnp.zeros((interface.MAX_DELAY, self.actions))
         broken = ~(self.speed(model, physics) <= self.max_speed) | self.fault(model, physics)
-        state = State(physics, jnp.zeros((), jnp.int32), progress, queue, noise_key, broken)
+        state = State(physics, jnp.zeros((), jnp.int32), progress, queue, noise.stream(noise_key), broken)
         return state, self._timestep(model, state, jnp.zeros(()), jnp.zeros((), bool))
 
     @_traced_once
@@ -224,7 +224,7 @@ class AbstractFamily(abc.ABC):
         progress, reward = goals.advance(model.task.goal, state.progress, value, time)
         # A row that breaks stays broken: its outputs are masked below, and no other row can see its numbers.
         broken = state.broken | ~(self.speed(model, physics) <= self.max_speed) | ~jnp.all(jnp.isfinite(value))
-        after = State(physics, time, progress, queue, state.key, broken)
+        after = State(physics, time, progress, queue, state.noise, broken)
         return after, self._timestep(model, after, reward, progress.solved & ~state.progress.solved)
 
     def action_mask(self, model: Model) -> jax.Array:
@@ -238,7 +238,7 @@ class AbstractFamily(abc.ABC):
     def _timestep(self, model: Model, state: State, reward: jax.Array, terminated: jax.Array) -> TimeStep:
         goal, value = model.task.goal, self._value(model, state.physics)
         sensors = self.sense(model, state.physics)
-        sensors = interface.observe(model.task.interface, sensors, jax.random.fold_in(state.key, state.time))
+        sensors = interface.observe(model.task.interface, sensors, state.noise, state.time)
         sensors = jnp.pad(sensors, (0, self.layout.sensors - self.perceived))
         seen = goals.observe(goal, state.progress, value, self.layout.features, self.layout.parts)
         parts = [jnp.clip(sensors, -5.0, 5.0), self.action_mask(model), jnp.clip(seen, -5.0, 5.0), jnp.asarray(self.code)]

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs import noise
 from envs.spec import ParamSpec
 
 BOTH_HIDDEN = 0.25  # share of the tasks with a hidden goal whose motors may run backwards as well
@@ -147,6 +148,6 @@ def redirect(specs: Sequence[ParamSpec], vectors: np.ndarray, rng: np.random.Gen
     return out
 
 
-def observe(interface: Interface, sensors: jax.Array, key: jax.Array) -> jax.Array:
-    """What is observed, f32[N], of the body's sensors f32[S] with additive Gaussian noise."""
-    return _mixed(interface.observing, sensors + interface.noise * jax.random.normal(key, sensors.shape))
+def observe(interface: Interface, sensors: jax.Array, stream: jax.Array, time: jax.Array) -> jax.Array:
+    """What is observed, f32[N], of the body's sensors f32[S] with additive Gaussian noise; stream, time: see `envs.noise`."""
+    return _mixed(interface.observing, sensors + interface.noise * noise.gaussian(stream, time, len(sensors)))

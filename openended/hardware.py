@@ -46,7 +46,7 @@ def arithmetic(family: AbstractFamily, policy: Policy) -> dict[str, float]:
     params, memory, steps = policy.init(jax.random.key(0)), policy.initial_memory(), family.episode_steps
     actions, none = jnp.zeros(HISTORY * policy.actions), jnp.zeros(())
     percept = Percept(jnp.zeros(policy.observation), jnp.zeros(policy.observation), actions, none, none, none + 1.0)
-    percepts = jax.tree.map(lambda x: jnp.stack([x] * steps), percept)
+    percepts = jax.tree.map(lambda x: jnp.stack([x] * steps)[None], percept)
 
     def loss(params: Params) -> jax.Array:
         output = policy.sequence(params, percepts)

@@ -1,7 +1,7 @@
-"""The policy network: a body, one of three memories, an actor and a critic. Plain pytrees, one lifetime at a time.
+"""The policy network: a body, one of three memories, an actor and a critic. Plain pytrees.
 
-``step`` runs one percept with an explicit memory (acting); ``sequence`` runs a whole lifetime at once (learning). Both give
-the same numbers, which a test checks.
+``step`` runs one percept with an explicit memory (acting); ``sequence`` runs whole lifetimes at once (learning). Both give the
+same numbers, which a test checks.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from openended import fast_weights
 from openended.types import Output, Params, Percept
 
 MEMORIES = ("fast_weights", "gru", "none")
 HISTORY = 2  # own actions that a percept holds: with one, a motor delay of a single step stops all learning
 _LOG_STD = (-2.3, 0.5)  # below 0.1 every update of the mean changes everything, and accepted tasks are forgotten
-_LEAST = 1e-3  # writing strength below which a memory reads as empty
-_KEEP = (2.0, 6.0)  # logits of the share kept a step at birth, first to last head: 88 % to 99.8 %, seconds to lifetimes
 
 
 def _dense(key: jax.Array, inputs: int, outputs: int, scale: float = 1.0) -> dict[str, jax.Array]:
@@ -44,9 +43,8 @@ def _gated(layer: dict[str, jax.Array], x: jax.Array) -> jax.Array:
 class Policy:
     """Gaussian policy and value of a lifetime.
 
-    memory: ``fast_weights`` (outer-product memory ``S <- f S + w tanh(v) tanh(k)^T``, read by ``S q`` over the decayed sum of
-    the writing strengths w; Schmidhuber 1992, Ba et al. 2016), ``gru``, or ``none``. A policy without memory sees the
-    observation only: neither its change nor the previous action and reward.
+    memory: ``fast_weights`` (see `openended.fast_weights`), ``gru``, or ``none``. A policy without memory sees the observation
+    only: neither its change nor the previous action and reward.
     """
 
     observation: int
@@ -88,14 +86,14 @@ class Policy:
     def initial_memory(self) -> Any:
         """Memory at birth."""
         if self.memory == "fast_weights":
-            return jnp.zeros((self.heads, self.head, self.head)), jnp.zeros(self.heads)
+            return fast_weights.born(self._sizes)
         return jnp.zeros(self.width if self.memory == "gru" else 0)
 
     def step(self, params: Params, memory: Any, percept: Percept) -> tuple[Any, Output]:
         """One percept."""
         hidden = self._body(params, percept)
         if self.memory == "fast_weights":
-            memory, recalled = self._fast_step(params, memory, hidden, percept.live)
+            memory, recalled = fast_weights.step(self._sizes, params, memory, hidden, percept.live)
         elif self.memory == "gru":
             memory = recalled = _gru_cell(params, memory, hidden, percept.live)
         else:
@@ -103,20 +101,26 @@ class Policy:
         return memory, self._heads(params, hidden, recalled)
 
     def sequence(self, params: Params, percepts: Percept) -> Output:
-        """A lifetime, percepts [T, ...] -> outputs [T, ...], from the memory at birth."""
+        """Lifetimes, percepts [B, T, ...] -> outputs [B, T, ...], each from the memory at birth."""
         hidden = self._body(params, percepts)
         if self.memory == "fast_weights":
-            recalled = self._fast_sequence(params, hidden, percepts.live)
+            recalled = fast_weights.sequence(self._sizes, params, hidden, percepts.live)
         elif self.memory == "gru":
-
-            def cell(memory, inputs):
-                memory = _gru_cell(params, memory, *inputs)
-                return memory, memory
-
-            recalled = jax.lax.scan(cell, self.initial_memory(), (hidden, percepts.live))[1]
+            recalled = jax.vmap(self._gru_sequence, in_axes=(None, 0, 0))(params, hidden, percepts.live)
         else:
-            recalled = jnp.zeros((hidden.shape[0], 0))
+            recalled = jnp.zeros((*hidden.shape[:-1], 0))
         return self._heads(params, hidden, recalled)
+
+    @property
+    def _sizes(self) -> fast_weights.Sizes:
+        return fast_weights.Sizes(self.heads, self.head, self.chunk)
+
+    def _gru_sequence(self, params: Params, hidden: jax.Array, live: jax.Array) -> jax.Array:
+        def cell(memory: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            memory = _gru_cell(params, memory, *inputs)
+            return memory, memory
+
+        return jax.lax.scan(cell, self.initial_memory(), (hidden, live))[1]
 
     def _body(self, params: Params, percept: Percept) -> jax.Array:
         parts = [percept.observation]
@@ -131,47 +135,6 @@ class Policy:
         mean = _apply(params["actor"], mixed)
         log_std = jnp.broadcast_to(jnp.clip(params["log_std"], *_LOG_STD), mean.shape)
         return Output(mean, log_std, _apply(params["critic"], mixed)[..., 0])
-
-    def _queries(self, params: Params, hidden: jax.Array, live: jax.Array) -> tuple[jax.Array, ...]:
-        """q, k, v [..., H, d], the strength of writing and the log of the share kept [..., H], both 0 where nothing counts."""
-        shape = (*hidden.shape[:-1], 3, self.heads, self.head)
-        q, k, v = jnp.moveaxis(_apply(params["write"], hidden).reshape(shape), -3, 0)
-        keep, strength = jnp.split(_apply(params["keep"], hidden), 2, axis=-1)
-        keep += jnp.linspace(*_KEEP, self.heads)
-        live = live[..., None]
-        return q, jnp.tanh(k), jnp.tanh(v), live * jax.nn.sigmoid(strength), live * jax.nn.log_sigmoid(keep)
-
-    def _fast_step(self, params: Params, memory: Any, hidden: jax.Array, live: jax.Array) -> tuple[Any, jax.Array]:
-        weights, count = memory
-        q, k, v, strength, log_keep = self._queries(params, hidden, live)
-        keep = jnp.exp(log_keep)
-        weights = keep[:, None, None] * weights + strength[:, None, None] * v[:, :, None] * k[:, None, :]
-        count = keep * count + strength
-        read = jnp.einsum("hvk,hk->hv", weights, q) / (count[:, None] + _LEAST)
-        return (weights, count), read.reshape(-1)
-
-    def _fast_sequence(self, params: Params, hidden: jax.Array, live: jax.Array) -> jax.Array:
-        """The same recurrence in chunks: matrix products inside a chunk, the memory carried between chunks."""
-        total = hidden.shape[0]
-        chunk = max(steps for steps in range(1, self.chunk + 1) if total % steps == 0)
-        parts = jax.tree.map(lambda x: x.reshape(total // chunk, chunk, *x.shape[1:]), self._queries(params, hidden, live))
-        causal = jnp.tril(jnp.ones((chunk, chunk), bool))[:, :, None]
-
-        def block(memory, part):
-            weights, count = memory
-            q, k, v, strength, log_keep = part
-            decay = jnp.cumsum(log_keep, axis=0)
-            between = strength[None] * jnp.exp(jnp.where(causal, decay[:, None] - decay[None, :], -jnp.inf))
-            since = jnp.exp(decay)
-            read = jnp.einsum("tsh,thk,shk,shv->thv", between, q, k, v)
-            read += since[:, :, None] * jnp.einsum("hvk,thk->thv", weights, q)
-            counts = jnp.sum(between, axis=1) + since * count
-            left = strength * jnp.exp(decay[-1] - decay)
-            weights = since[-1][:, None, None] * weights + jnp.einsum("sh,shv,shk->hvk", left, v, k)
-            return (weights, counts[-1]), read / (counts[:, :, None] + _LEAST)
-
-        read = jax.lax.scan(block, self.initial_memory(), parts)[1]
-        return read.reshape(total, -1)
 
 
 def _gru_cell(params: Params, memory: jax.Array, hidden: jax.Array, live: jax.Array) -> jax.Array:

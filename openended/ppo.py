@@ -46,7 +46,7 @@ def prepare(rollout: Rollout, reward: jax.Array, settings: Settings) -> Batch:
 def loss(params: Params, policy: Policy, batch: Batch, settings: Settings) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Clipped surrogate + value error - entropy bonus, averaged over running steps."""
     rollout = batch.rollout
-    output = jax.vmap(policy.sequence, in_axes=(None, 0))(params, rollout.percept)
+    output = policy.sequence(params, rollout.percept)
     ratio = jnp.exp(networks.log_prob(output, rollout.action, rollout.mask) - rollout.log_prob)
     clipped = jnp.clip(ratio, 1.0 - settings.clip, 1.0 + settings.clip)
     gain = jnp.minimum(ratio * batch.advantage, clipped * batch.advantage)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hydra.utils import instantiate
 
-from envs import goals, interface
+from envs import goals, interface, noise
 from envs.base import widest
 from envs.interface import MAX_DELAY, PROJECTED, InterfaceBounds
 from envs.probe import Probe
@@ -85,7 +85,8 @@ def test_actions_are_delayed_mixed_put_in_order_turned_and_scaled():
 def test_noise_passes_the_matrix():
     made = hidden_map(WIDE, projection=3.0, noise=0.5)
     sensors, keys = jnp.arange(6.0) - 2.0, jax.random.split(jax.random.key(0), 4000)
-    seen = np.asarray(jax.vmap(lambda key: interface.observe(made, sensors, key))(keys))
+    look = lambda key: interface.observe(made, sensors, noise.stream(key), jnp.zeros((), jnp.int32))  # noqa: E731
+    seen = np.asarray(jax.vmap(look)(keys))
     assert seen.shape == (4000, 5)
     np.testing.assert_allclose(seen.mean(axis=0), np.asarray(made.observing) @ np.asarray(sensors), atol=0.05)
     np.testing.assert_allclose(seen.std(axis=0), 0.5, atol=0.03)
