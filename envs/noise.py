@@ -6,9 +6,14 @@ kernels. The noise of a sensor needs to look random, no more.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from envs.fusion import apart
 
 _LEAST = np.nextafter(np.float32(-1.0), np.float32(0.0))  # the inverse error function is infinite at -1 and 1
 
@@ -20,10 +25,20 @@ def stream(key: jax.Array) -> jax.Array:
 
 def gaussian(stream: jax.Array, time: jax.Array, count: int) -> jax.Array:
     """f32[count] of the standard normal distribution, others for every stream u32[2] and time i32[]."""
-    row = _mixed(stream[0] + jnp.uint32(0x9E3779B9) * time.astype(jnp.uint32)) ^ stream[1]
-    bits = _mixed(_mixed(row + jnp.uint32(0x85EBCA6B) * jnp.arange(count, dtype=jnp.uint32)) + stream[0])
-    uniform = (bits >> 8).astype(jnp.float32) * (2.0**-23) - 1.0
-    return np.float32(np.sqrt(2.0)) * jax.lax.erf_inv(jnp.maximum(uniform, _LEAST))
+    return _drawn(count)(stream, time)
+
+
+@functools.cache
+def _drawn(count: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """Apart from what uses it: among the branches of a concatenation it would be computed number by number."""
+
+    def draw(stream: jax.Array, time: jax.Array) -> jax.Array:
+        row = _mixed(stream[0] + jnp.uint32(0x9E3779B9) * time.astype(jnp.uint32)) ^ stream[1]
+        bits = _mixed(_mixed(row + jnp.uint32(0x85EBCA6B) * jnp.arange(count, dtype=jnp.uint32)) + stream[0])
+        uniform = (bits >> 8).astype(jnp.float32) * (2.0**-23) - 1.0
+        return np.float32(np.sqrt(2.0)) * jax.lax.erf_inv(jnp.maximum(uniform, _LEAST))
+
+    return apart(draw)
 
 
 def _mixed(x: jax.Array) -> jax.Array:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from openended.fusion import apart, stage
+from envs.fusion import apart, stage
 from openended.types import Params
 
 KEEP = (2.0, 6.0)  # logits of the share kept a step at birth, first to last head: 88 % to 99.8 %, seconds to lifetimes

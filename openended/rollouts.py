@@ -60,14 +60,16 @@ def together(crowds: Sequence[Crowd], policy: Policy, params: Params, episodes: 
     birth = jax.tree.map(lambda part: jnp.broadcast_to(part, (rows, *part.shape)), policy.initial_memory())
     first = jnp.zeros((steps, rows)).at[0].set(1.0)
 
+    def draw(key: jax.Array) -> jax.Array:  # in a row, for the same numbers: XLA needs ten times as long to compile a table
+        return jax.random.normal(key, (steps * policy.actions,)).reshape(steps, policy.actions)
+
     def episode(memory: Any, keys: Any) -> Any:
         pairs = [jax.vmap(jax.random.split)(each) for each in keys]
         begun = [
             jax.vmap(crowd.family.reset)(model, pair[:, 0]) for crowd, model, pair in zip(crowds, models, pairs, strict=True)
         ]
         states, present = [state for state, _ in begun], _seen(timestep for _, timestep in begun)
-        draw = jax.vmap(lambda key: jax.random.normal(key, (steps, policy.actions)), out_axes=1)
-        noise = jnp.concatenate([draw(pair[:, 1]) for pair in pairs], axis=1)
+        noise = jnp.concatenate([jax.vmap(draw, out_axes=1)(pair[:, 1]) for pair in pairs], axis=1)
         unheard = jnp.zeros((rows, HISTORY, policy.actions)), jnp.zeros(rows)
         heard = Heard(birth if wipe else memory, *unheard, present.observation)
 
@@ -82,7 +84,8 @@ def together(crowds: Sequence[Crowd], policy: Policy, params: Params, episodes: 
             outcome = (following.reward, following.running, following.success, following.broken)
             return (heard._replace(reward=following.reward), states, following), (*record, *outcome)
 
-        (heard, *_), record = jax.lax.scan(step, (heard, states, present), (noise, first))
+        start: Any = (heard, states, present)
+        (heard, *_), record = jax.lax.scan(step, start, (noise, first))
         return heard.memory, record
 
     keys = [jnp.moveaxis(jax.vmap(lambda key: jax.random.split(key, episodes))(crowd.keys), 1, 0) for crowd in crowds]

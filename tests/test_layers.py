@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # openended: top-level module or subpackage -> layer. `.` is the package's own __init__.
 OPENENDED = {
-    **dict.fromkeys([".", "types", "trees", "fusion"], 0),
+    **dict.fromkeys([".", "types", "trees"], 0),
     **dict.fromkeys(["tasks", "returns", "statistics", "budget", "ahead", "fast_weights"], 1),
     **dict.fromkeys(["rollouts", "repertoire", "networks", "ppo", "evidence"], 2),
     **dict.fromkeys(["generators", "learners", "objectives", "acceptance"], 3),
@@ -69,7 +69,7 @@ PARTS = 3  # the layer of interchangeable parts: each is one file, which knows i
 
 # envs: any module that is not named here is a family: it must define a class whose base is called `...Family`.
 ENVS = {
-    **dict.fromkeys(["spec", "drawing", "noise"], 0),
+    **dict.fromkeys(["spec", "drawing", "noise", "fusion"], 0),
     **dict.fromkeys(["base", "physics", "walking", "terrain", "goals", "interface", "validity"], 1),
     **dict.fromkeys(["pipelines", "reduced", "embodied", "planar", "planar_step", "touching", "rows"], 1),
     **dict.fromkeys(["holdout", "sampled", "render", "portraits", "adapters", "gymnasium_env", "compared", "."], 3),
