@@ -72,7 +72,8 @@ def improve(
 ) -> tuple[tuple, dict[str, jax.Array]]:
     """``epochs`` passes over the batch in ``minibatches``; start and result are (params, optimiser state)."""
     rows = batch.advantage.shape[0]
-    part = rows // settings.minibatches
+    minibatches = min(settings.minibatches, rows)
+    part = rows // minibatches
 
     def step(carry, index):
         params, opt_state = carry
@@ -84,6 +85,6 @@ def improve(
         return (optax.apply_updates(params, updates), opt_state), metrics
 
     keys = jax.random.split(key, settings.epochs)
-    order = jax.vmap(lambda k: jax.random.permutation(k, rows)[: part * settings.minibatches])(keys)
+    order = jax.vmap(lambda k: jax.random.permutation(k, rows)[: part * minibatches])(keys)
     carry, metrics = jax.lax.scan(step, start, order.reshape(-1, part))
     return carry, jax.tree.map(jnp.mean, metrics)
