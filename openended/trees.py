@@ -66,3 +66,8 @@ def strong(leaf: Any) -> jax.Array:
 def first(tree: Any) -> Any:
     """The first device's copy on every device, inside :class:`OverDevices`."""
     return jax.tree.map(lambda leaf: jax.lax.all_gather(leaf, AXIS)[0], tree)
+
+
+def gathered(tree: Any) -> Any:
+    """The copies of all devices with a first axis [devices], the same on every device, inside :class:`OverDevices`."""
+    return jax.tree.map(lambda leaf: jax.lax.all_gather(leaf, AXIS), tree)

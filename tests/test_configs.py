@@ -50,6 +50,7 @@ def test_a_wrong_override_is_refused(override, words):
         ("learner.learning_rate=0", "learner.learning_rate is 0; allowed: above 0"),
         ("learner.settings.averaging=2", "learner.settings.averaging is 2; allowed: above 0 and at most 1"),
         ("objective.intrinsic_weight=-1", "objective.intrinsic_weight is -1"),
+        ("objective.hidden=0", "objective.hidden is 0; allowed: a whole number of at least 1"),
         ("loop.block=63", "loop.block is 63; allowed: a multiple of"),
     ],
 )

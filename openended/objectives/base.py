@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from openended.types import Rollout
+
+PRIOR = np.array([0.02, 1.0, 0.5])  # weights of constant, learnability and kin before any evidence
 
 
 class Known(NamedTuple):
@@ -59,6 +63,62 @@ class AbstractObjective(abc.ABC):
         return model
 
 
+class AbstractProgress(AbstractObjective):
+    """Ranks by expected progress; what differs is the intrinsic reward, so that an ablation of it changes nothing else.
+
+    ``predict`` is a linear model of realised progress on (1, p(1-p), progress of the parent), fitted by ridge regression with
+    exponential forgetting.
+    """
+
+    def __init__(self, intrinsic_weight: float, forgetting: float):
+        require("0 or more", lambda value: value >= 0, intrinsic_weight=intrinsic_weight)
+        require_share(forgetting=forgetting)
+        self.intrinsic_weight, self.forgetting = intrinsic_weight, forgetting
+
+    def urgency(self, success: np.ndarray) -> np.ndarray:
+        """p (1 - p), with a floor."""
+        return halfway_first(success)
+
+    def init_ranker(self) -> np.ndarray:
+        """f64[3, 4]: the regression's matrix X'X and vector X'y, starting at the prior's strength."""
+        return np.concatenate([np.eye(3), PRIOR[:, None]], axis=1)
+
+    def predict(self, ranker: np.ndarray, known: Known, rng: np.random.Generator) -> np.ndarray:
+        """Expected progress per cost."""
+        weights = np.linalg.solve(ranker[:, :3], ranker[:, 3])
+        return _inputs(known) @ weights / known.cost + 1e-6 * rng.uniform(size=known.successes.size)
+
+    def learn(self, ranker: np.ndarray, known: Known, realised: np.ndarray) -> np.ndarray:
+        """Ridge regression towards the prior, old evidence fading."""
+        x = _inputs(known)
+        prior = self.init_ranker()
+        faded = self.forgetting * (ranker - prior)
+        return prior + faded + np.concatenate([x.T @ x, (x.T @ realised)[:, None]], axis=1)
+
+
+def require(allowed: str, fits: Callable[[Any], bool], **settings: Any) -> None:
+    """Raises a ValueError naming the first setting of an objective that is no finite number or does not fit."""
+    for name, value in settings.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or not fits(value):
+            raise ValueError(f"objective.{name} is {value}; allowed: {allowed}")
+
+
+def require_positive(**settings: Any) -> None:
+    """All are above 0."""
+    require("above 0", lambda value: value > 0, **settings)
+
+
+def require_share(**settings: Any) -> None:
+    """All are above 0 and at most 1."""
+    require("above 0 and at most 1", lambda value: 0 < value <= 1, **settings)
+
+
+def require_count(least: int = 1, **settings: Any) -> None:
+    """All are whole numbers of at least so much."""
+    require(f"a whole number of at least {least}", lambda value: isinstance(value, int) and value >= least, **settings)
+
+
 def learnability(known: Known) -> np.ndarray:
     """p (1 - p) with p = (k + 1) / (n + 2): zero information at both ends is not assumed from few lifetimes.
 
@@ -71,3 +131,7 @@ def learnability(known: Known) -> np.ndarray:
 def halfway_first(success: np.ndarray) -> np.ndarray:
     """p (1 - p) + 0.05: tasks between solved and hopeless the most, none never."""
     return success * (1.0 - success) + 0.05
+
+
+def _inputs(known: Known) -> np.ndarray:
+    return np.stack([np.ones(known.successes.size), learnability(known), known.kin], axis=1)
