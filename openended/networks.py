@@ -26,9 +26,10 @@ _LOG_STD = (-2.3, 0.5)  # below 0.1 every update of the mean changes everything,
 class Policy:
     """Gaussian policy and value of a lifetime.
 
-    memory: ``fast_weights`` (see `openended.fast_weights`), ``gru``, ``transformer`` (see `openended.attention`), or ``none``. A
-    policy without memory sees the observation only: neither its change nor the previous action and reward. ``heads`` of width
-    ``head`` are those of fast weights and of the transformer, ``chunk`` is the former's, ``layers`` and ``span`` the latter's.
+    memory: ``fast_weights`` (see `openended.fast_weights`), ``gru``, ``transformer`` (see `openended.attention`), or ``none``.
+    A policy without memory sees the observation only: neither its change nor the previous action and reward. ``heads`` of
+    width ``head`` are those of fast weights and of the transformer, ``chunk`` is the former's, ``layers`` and ``span`` the
+    latter's.
     """
 
     observation: int
@@ -57,7 +58,7 @@ class Policy:
     def init(self, key: jax.Array) -> Params:
         """Parameters; the mean starts near zero and the standard deviation at 0.6."""
         keys = jax.random.split(key, 6)
-        recalled = {"fast_weights": self.heads * self.head, "gru": self.width, "transformer": self.width, "none": 0}[self.memory]
+        recalled = {"fast_weights": self.heads * self.head, "none": 0}.get(self.memory, self.width)
         params = {
             "body": dense(keys[0], self.inputs, 2 * self.width, math.sqrt(2.0)),
             "mix": dense(keys[1], self.width + recalled, 2 * self.width, math.sqrt(2.0)),
