@@ -40,7 +40,7 @@ class Cache(NamedTuple):
 
     keys: tuple[jax.Array, ...]  # L times f32[H, head, span]: rows of slots, written in place while acting
     values: tuple[jax.Array, ...]  # likewise
-    count: jax.Array  # i32[] percepts that counted
+    counted: jax.Array  # i32[] percepts that did
 
 
 def init(sizes: Sizes, key: jax.Array, width: int) -> Params:
@@ -66,8 +66,8 @@ def born(sizes: Sizes) -> Cache:
 
 def step(sizes: Sizes, params: Params, memory: Cache, hidden: jax.Array, live: jax.Array) -> tuple[Cache, jax.Array]:
     """The memory after one percept, hidden f32[width], and what comes out of the last layer, f32[width]."""
-    count = memory.count + (live > 0)
-    slot = jnp.where(live > 0, memory.count % sizes.span, sizes.span)  # out of bounds: written nowhere
+    count = memory.counted + (live > 0)
+    slot = jnp.where(live > 0, memory.counted % sizes.span, sizes.span)  # out of bounds: written nowhere
     ahead = (count - 1) % sizes.span - jnp.arange(sizes.span)  # negative: of the ring's last turn
     back = jnp.where(ahead < 0, ahead + sizes.span, ahead)
     fall = _slopes(sizes)[:, None] * jnp.where(back < count, back, jnp.inf)
