@@ -1,4 +1,4 @@
-"""The policy network: a body, one of three memories, an actor and a critic. Plain pytrees.
+"""The policy network: a body, one of the memories, an actor and a critic. Plain pytrees.
 
 ``step`` runs one percept with an explicit memory (acting); ``sequence`` runs whole lifetimes at once (learning). Both give the
 same numbers, which a test checks.
@@ -13,38 +13,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from openended import fast_weights
+from openended import attention, fast_weights
+from openended.maps import affine, dense, gated
 from openended.types import Output, Params, Percept
 
-MEMORIES = ("fast_weights", "gru", "none")
+MEMORIES = ("fast_weights", "gru", "transformer", "none")
 HISTORY = 2  # own actions that a percept holds: with one, a motor delay of a single step stops all learning
 _LOG_STD = (-2.3, 0.5)  # below 0.1 every update of the mean changes everything, and accepted tasks are forgotten
-
-
-def _dense(key: jax.Array, inputs: int, outputs: int, scale: float = 1.0) -> dict[str, jax.Array]:
-    weight = jax.nn.initializers.orthogonal(scale)(key, (inputs, outputs), jnp.float32)
-    return {"w": weight, "b": jnp.zeros(outputs)}
-
-
-def _apply(layer: dict[str, jax.Array], x: jax.Array) -> jax.Array:
-    return x @ layer["w"] + layer["b"]
-
-
-def _gated(layer: dict[str, jax.Array], x: jax.Array) -> jax.Array:
-    """``tanh(a) tanh(1 + b)`` of one affine map's two halves: products of inputs, which signs and Jacobians are made of.
-
-    Source: gated linear units (Dauphin et al. 2017, arXiv 1612.08083), with bounded factors that start half open.
-    """
-    a, b = jnp.split(_apply(layer, x), 2, axis=-1)
-    return jnp.tanh(a) * jnp.tanh(1.0 + b)
 
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
     """Gaussian policy and value of a lifetime.
 
-    memory: ``fast_weights`` (see `openended.fast_weights`), ``gru``, or ``none``. A policy without memory sees the observation
-    only: neither its change nor the previous action and reward.
+    memory: ``fast_weights`` (see `openended.fast_weights`), ``gru``, ``transformer`` (see `openended.attention`), or ``none``.
+    A policy without memory sees the observation only: neither its change nor the previous action and reward. ``heads`` of
+    width ``head`` are those of fast weights and of the transformer, ``chunk`` is the former's, ``layers`` and ``span`` the
+    latter's.
     """
 
     observation: int
@@ -54,10 +39,16 @@ class Policy:
     heads: int = 4
     head: int = 8
     chunk: int = 8
+    layers: int = 1
+    span: int = 120
 
     def __post_init__(self):
         if self.memory not in MEMORIES:
             raise ValueError(f"learner.memory is '{self.memory}'; allowed: {', '.join(MEMORIES)}")
+        for name in ("width", "heads", "head", "chunk", "layers", "span"):
+            size = getattr(self, name)
+            if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+                raise ValueError(f"learner.policy.{name} is {size}; allowed: a whole number of at least 1")
 
     @property
     def inputs(self) -> int:
@@ -67,26 +58,30 @@ class Policy:
     def init(self, key: jax.Array) -> Params:
         """Parameters; the mean starts near zero and the standard deviation at 0.6."""
         keys = jax.random.split(key, 6)
-        recalled = {"fast_weights": self.heads * self.head, "gru": self.width, "none": 0}[self.memory]
+        recalled = {"fast_weights": self.heads * self.head, "none": 0}.get(self.memory, self.width)
         params = {
-            "body": _dense(keys[0], self.inputs, 2 * self.width, math.sqrt(2.0)),
-            "mix": _dense(keys[1], self.width + recalled, 2 * self.width, math.sqrt(2.0)),
-            "actor": _dense(keys[2], self.width, self.actions, 0.01),
-            "critic": _dense(keys[3], self.width, 1, 1.0),
+            "body": dense(keys[0], self.inputs, 2 * self.width, math.sqrt(2.0)),
+            "mix": dense(keys[1], self.width + recalled, 2 * self.width, math.sqrt(2.0)),
+            "actor": dense(keys[2], self.width, self.actions, 0.01),
+            "critic": dense(keys[3], self.width, 1, 1.0),
             "log_std": jnp.full((self.actions,), -0.5, jnp.float32),
         }
         if self.memory == "fast_weights":
-            params["write"] = _dense(keys[4], self.width, 3 * recalled)
-            params["keep"] = _dense(keys[5], self.width, 2 * self.heads, 0.1)
+            params["write"] = dense(keys[4], self.width, 3 * recalled)
+            params["keep"] = dense(keys[5], self.width, 2 * self.heads, 0.1)
         if self.memory == "gru":
-            params["write"] = _dense(keys[4], self.width, 3 * self.width)
-            params["keep"] = _dense(keys[5], self.width, 3 * self.width)
+            params["write"] = dense(keys[4], self.width, 3 * self.width)
+            params["keep"] = dense(keys[5], self.width, 3 * self.width)
+        if self.memory == "transformer":
+            params["layers"] = attention.init(self._attention, keys[4], self.width)
         return params
 
     def initial_memory(self) -> Any:
         """Memory at birth."""
         if self.memory == "fast_weights":
             return fast_weights.born(self._sizes)
+        if self.memory == "transformer":
+            return attention.born(self._attention)
         return jnp.zeros(self.width if self.memory == "gru" else 0)
 
     def step(self, params: Params, memory: Any, percept: Percept) -> tuple[Any, Output]:
@@ -96,6 +91,8 @@ class Policy:
             memory, recalled = fast_weights.step(self._sizes, params, memory, hidden, percept.live)
         elif self.memory == "gru":
             memory = recalled = _gru_cell(params, memory, hidden, percept.live)
+        elif self.memory == "transformer":
+            memory, recalled = attention.step(self._attention, params["layers"], memory, hidden, percept.live)
         else:
             recalled = jnp.zeros(0)
         return memory, self._heads(params, hidden, recalled)
@@ -107,6 +104,8 @@ class Policy:
             recalled = fast_weights.sequence(self._sizes, params, hidden, percepts.live)
         elif self.memory == "gru":
             recalled = jax.vmap(self._gru_sequence, in_axes=(None, 0, 0))(params, hidden, percepts.live)
+        elif self.memory == "transformer":
+            recalled = attention.sequence(self._attention, params["layers"], hidden, percepts.live)
         else:
             recalled = jnp.zeros((*hidden.shape[:-1], 0))
         return self._heads(params, hidden, recalled)
@@ -114,6 +113,10 @@ class Policy:
     @property
     def _sizes(self) -> fast_weights.Sizes:
         return fast_weights.Sizes(self.heads, self.head, self.chunk)
+
+    @property
+    def _attention(self) -> attention.Sizes:
+        return attention.Sizes(self.layers, self.heads, self.head, self.span)
 
     def _gru_sequence(self, params: Params, hidden: jax.Array, live: jax.Array) -> jax.Array:
         def cell(memory: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -128,19 +131,19 @@ class Policy:
             # Steps change little: the factor 5 brings changes and rewards to the size of the other inputs.
             scalars = jnp.stack([5.0 * percept.reward, percept.first], axis=-1)
             parts += [5.0 * percept.change, percept.action, scalars]
-        return _gated(params["body"], jnp.concatenate(parts, axis=-1))
+        return gated(params["body"], jnp.concatenate(parts, axis=-1))
 
     def _heads(self, params: Params, hidden: jax.Array, recalled: jax.Array) -> Output:
-        mixed = _gated(params["mix"], jnp.concatenate([hidden, recalled], axis=-1))
-        mean = _apply(params["actor"], mixed)
+        mixed = gated(params["mix"], jnp.concatenate([hidden, recalled], axis=-1))
+        mean = affine(params["actor"], mixed)
         log_std = jnp.broadcast_to(jnp.clip(params["log_std"], *_LOG_STD), mean.shape)
-        return Output(mean, log_std, _apply(params["critic"], mixed)[..., 0])
+        return Output(mean, log_std, affine(params["critic"], mixed)[..., 0])
 
 
 def _gru_cell(params: Params, memory: jax.Array, hidden: jax.Array, live: jax.Array) -> jax.Array:
     """Gated recurrent unit (Cho et al. 2014); where nothing counts it keeps what it has."""
-    reset_x, update_x, new_x = jnp.split(_apply(params["write"], hidden), 3)
-    reset_m, update_m, new_m = jnp.split(_apply(params["keep"], memory), 3)
+    reset_x, update_x, new_x = jnp.split(affine(params["write"], hidden), 3)
+    reset_m, update_m, new_m = jnp.split(affine(params["keep"], memory), 3)
     update = jax.nn.sigmoid(update_x + update_m)
     new = jnp.tanh(new_x + jax.nn.sigmoid(reset_x + reset_m) * new_m)
     return jnp.where(live > 0, update * memory + (1.0 - update) * new, memory)

@@ -46,7 +46,8 @@ def test_a_wrong_override_is_refused(override, words):
     ("override", "words"),
     [
         ("acceptance.solve=1.5", "acceptance.solve=1.5 is not allowed"),
-        ("learner.memory=lstm", "learner.memory is 'lstm'; allowed: fast_weights, gru, none"),
+        ("learner.memory=lstm", "learner.memory is 'lstm'; allowed: fast_weights, gru, transformer, none"),
+        ("learner.policy.span=0", "learner.policy.span is 0; allowed: a whole number of at least 1"),
         ("learner.learning_rate=0", "learner.learning_rate is 0; allowed: above 0"),
         ("learner.settings.averaging=2", "learner.settings.averaging is 2; allowed: above 0 and at most 1"),
         ("objective.intrinsic_weight=-1", "objective.intrinsic_weight is -1"),

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # openended: top-level module or subpackage -> layer. `.` is the package's own __init__.
 OPENENDED = {
     **dict.fromkeys([".", "types", "trees"], 0),
-    **dict.fromkeys(["tasks", "returns", "statistics", "budget", "ahead", "fast_weights", "moments"], 1),
+    **dict.fromkeys(["tasks", "returns", "statistics", "budget", "ahead", "maps", "fast_weights", "attention", "moments"], 1),
     **dict.fromkeys(["rollouts", "repertoire", "networks", "ppo", "evidence", "world_model"], 2),
     **dict.fromkeys(["generators", "learners", "objectives", "acceptance"], 3),
     **dict.fromkeys(["loop", "programs", "journal", "ledger", "trials"], 4),

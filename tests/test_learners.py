@@ -10,7 +10,8 @@ from envs.spec import encode
 from openended import configuration
 
 # Calls of eight updates, and the least success in the last episode afterwards; an untrained policy is near 0.
-THRESHOLDS = {"rl2": (12, 0.9), "memoryless": (12, 0.9), "evolution": (12, 0.5)}
+THRESHOLDS = {"rl2": (12, 0.9), "memoryless": (12, 0.9), "evolution": (12, 0.5), "transformer": (6, 0.9)}
+OPTIONS = {"transformer": ["learner=rl2", "learner.memory=transformer"]}  # what is not an option of its own
 
 
 def tasks(family, rows, hidden_signs, rng):
@@ -27,7 +28,8 @@ def tasks(family, rows, hidden_signs, rng):
 @functools.cache
 def learned(learner, hidden_signs):
     """Success by episode on fresh tasks after learning from tasks of the same kind."""
-    config = configuration.read(["experiment=probe", f"learner={learner}", "objective=off", "loop.rows=128", "loop.block=128"])
+    options = OPTIONS.get(learner, [f"learner={learner}"])
+    config = configuration.read(["experiment=probe", *options, "objective=off", "loop.rows=128", "loop.block=128"])
     loop, rng = configuration.build(config), np.random.default_rng(0)
     state, family = loop.init(), loop.families["probe"]
     learner_state, model = state.learner, state.model
@@ -45,6 +47,7 @@ def test_a_learner_learns_with_known_motors(learner):
 
 
 @pytest.mark.slow
-def test_only_memory_finds_out_motor_directions():
-    with_memory, without = learned("rl2", True)[-1], learned("memoryless", True)[-1]
+@pytest.mark.parametrize("learner", ["rl2", "transformer"])
+def test_only_memory_finds_out_motor_directions(learner):
+    with_memory, without = learned(learner, True)[-1], learned("memoryless", True)[-1]
     assert with_memory >= 0.9 and without <= 0.3, (with_memory, without)

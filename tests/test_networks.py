@@ -58,7 +58,7 @@ def test_only_a_memory_remembers():
         assert (abs(float(change)) > 1e-6) == (memory != "none"), memory
 
 
-@pytest.mark.parametrize("memory", ["fast_weights", "gru"])
+@pytest.mark.parametrize("memory", ["fast_weights", "gru", "transformer"])
 def test_what_happens_after_the_limit_is_not_remembered(memory):
     """Percepts 4 to 6 of 12 count for nothing: whatever they are, nothing later changes; what precedes them stays known."""
     policy = Policy(W, A, memory=memory, width=16)
@@ -78,9 +78,10 @@ def test_unknown_memory_is_refused_by_name():
         Policy(W, A, memory="lstm")
 
 
-def test_the_gradient_of_fast_weights_is_that_of_the_step_by_step_form():
-    """Products, their gradients and the parts that are kept apart are written by hand for speed."""
-    policy = Policy(W, A, width=16, chunk=4)
+@pytest.mark.parametrize(("memory", "part"), [("fast_weights", "write"), ("transformer", "layers")])
+def test_the_gradient_is_that_of_the_step_by_step_form(memory, part):
+    """Of fast weights products, their gradients and the parts that are kept apart are written by hand for speed."""
+    policy = Policy(W, A, memory=memory, width=16, chunk=4, span=5)
     params, seen = policy.init(jax.random.key(0)), percepts(jax.random.key(1))
     params["actor"]["w"] = 100.0 * params["actor"]["w"]
     target = jax.random.normal(jax.random.key(2), (B, T, A))
@@ -93,7 +94,7 @@ def test_the_gradient_of_fast_weights_is_that_of_the_step_by_step_form():
         return error(jax.vmap(lambda one: jax.lax.scan(step, policy.initial_memory(), one)[1])(seen))
 
     own, expected = jax.jit(jax.grad(lambda p: error(policy.sequence(p, seen))))(params), jax.jit(jax.grad(stepwise))(params)
-    assert max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(expected["write"])) > 1e-2
+    assert max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(expected[part])) > 1e-2
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), own, expected)
 
 
