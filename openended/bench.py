@@ -109,7 +109,7 @@ def report(parts: Sequence[Part], seconds: Sequence[Sequence[float]], rounds: Se
             "steps_by_purpose": {purpose: sum(round.steps[purpose] for round in rounds) for purpose in PURPOSES},
         },
         "compile": {"after_warmup": sum(round.compilations for round in rounds)},
-        "host_share": median(1.0 - sum(round.inside.values()) / round.seconds for round in rounds),
+        "host_share": median(round.host / round.seconds for round in rounds),
         "growth": {"ratio_10000_to_100": None},
         "stages": {name: median(round.stages[name] for round in rounds) for name in rounds[0].stages},
         "peak_bytes": peak(),

@@ -133,7 +133,7 @@ def _costs(loop: Loop, rounds: Rounds, size: int) -> dict[str, Any]:
     looks = [_timed(functools.partial(rounds.archive.task, known[i % len(known)]))[0] for i in range(LOOKS)]
     return {
         "round_s": median(each.seconds for each in seen),
-        "host_s": median(each.seconds - sum(each.inside.values()) for each in seen),
+        "host_s": median(each.host for each in seen),
         "steps": median(sum(each.steps.values()) for each in seen),
         "steps_by_purpose": {purpose: int(median(each.steps[purpose] for each in seen)) for purpose in PURPOSES},
         "device_bytes": sum(array.nbytes for array in jax.live_arrays()),

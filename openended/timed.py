@@ -32,6 +32,11 @@ class Seen(NamedTuple):
     compilations: int
     stages: dict[str, float]
 
+    @property
+    def host(self) -> float:
+        """Seconds outside of the programs."""
+        return self.seconds - sum(self.inside.values())
+
 
 class Rounds:
     """Rounds as `train` runs and records them; from now on the loop's programs are timed."""

@@ -65,7 +65,7 @@ def strong(leaf: Any) -> jax.Array:
 
 def first(tree: Any) -> Any:
     """The first device's copy on every device, inside :class:`OverDevices`."""
-    return jax.tree.map(lambda leaf: jax.lax.all_gather(leaf, AXIS)[0], tree)
+    return jax.tree.map(lambda leaf: leaf[0], gathered(tree))
 
 
 def gathered(tree: Any) -> Any:
