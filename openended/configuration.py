@@ -97,11 +97,9 @@ def _check(config: DictConfig) -> None:
         raise ConfigurationError("family is empty; allowed: at least one of " + ", ".join(_options("family")))
 
 
-_SIZES = (
-    "episodes candidates screen_lifetimes entries trials updates passes rows block capacity stay pool frontier most_lifetimes"
-)
+_SIZES = "episodes candidates screen_lifetimes trials updates passes rows block capacity stay pool frontier most_lifetimes"
 _LEAST = {  # whole numbers, and what they must be at least
-    **{"run.rounds": 0, "run.steps": 0, "run.seed": 0, "heldout.every": 0, "heldout.lifetimes": 1},
+    **{"run.rounds": 0, "run.steps": 0, "run.seed": 0, "heldout.every": 0, "loop.entries": 0, "heldout.lifetimes": 1},
     **{f"loop.{name}": 1 for name in _SIZES.split()},
 }
 

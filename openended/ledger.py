@@ -13,9 +13,10 @@ from openended.evidence import AcceptanceState
 from openended.generators.base import Proposal
 from openended.journal import Journal, NewTask
 from openended.learners.base import LearnerState
-from openended.objectives.base import Known
+from openended.objectives.base import AbstractObjective, Known
 from openended.programs import Programs
 from openended.repertoire import ACCEPTED, EMPTY, FRONTIER, SEEN, Repertoire
+from openended.types import Appraisal
 
 
 class Settings(NamedTuple):
@@ -138,6 +139,19 @@ class Ledger:
     def _keep(self, name: str, book: Repertoire) -> None:
         self.state = self.state._replace(repertoire=self.state.repertoire | {name: book})
 
+    def _appraise(self, name: str, place: np.ndarray, seen: Appraisal | None, objective: AbstractObjective) -> None:
+        """What the last updates' lifetimes in the rows ``place`` i64[U, B] tell of their regret, if the objective asks."""
+        if seen is None:
+            return
+        place, book = place.ravel(), self.state.repertoire[name]
+        seen = Appraisal(*(column.ravel()[-place.size :] for column in seen))
+        rows, index, lifetimes = np.unique(place, return_inverse=True, return_counts=True)
+        gain, value = (np.bincount(index, x) / lifetimes for x in (seen.gain, seen.value))
+        best = book.returns[rows]
+        np.maximum.at(best, index, seen.returns)
+        regret = objective.regret(gain, value, best).astype(np.float32)
+        self._keep(name, book.change(rows, regret=regret, returns=best, visited=np.int32(self.number)))
+
     def _params(self) -> Any:
         return self.state.learner.params
 
@@ -174,20 +188,20 @@ class Ledger:
 
 
 def mixture(
-    book: Repertoire, frontier: float, replay: float, urgency: Callable[[np.ndarray], np.ndarray]
+    book: Repertoire, frontier: float, replay: float, urgency: Callable[[Repertoire], np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows i64[N] to learn from and their probabilities: these shares of frontier and accepted tasks, the rest of the pool.
 
-    In the pool the objective decides (``urgency`` of the success probability), in the frontier all are alike. Accepted tasks
-    are replayed the more the less they were solved of late: 0.2 + failure rate, in proportion.
+    In the pool the objective decides, in the frontier all are alike. Accepted tasks are replayed the more the less they were
+    solved of late: 0.2 + failure rate, in proportion.
     """
-    pools = [(book.rows(FRONTIER), frontier), (book.rows(ACCEPTED), replay), (book.rows(SEEN), 1.0 - frontier - replay)]
-    kinds = [book.status == ACCEPTED, book.status == SEEN]
-    need = np.select(kinds, [1.2 - book.success, urgency(book.success)], np.float32(1.0))
-    weight = np.concatenate([share * need[rows] / max(need[rows].sum(), 1e-9) for rows, share in pools]).astype(np.float64)
-    if weight.size == 0:  # nothing valid is known yet: an empty row is the middle of the box
+    known, accepted, pool = (book.rows(status) for status in (FRONTIER, ACCEPTED, SEEN))
+    needs = np.ones(known.size), 1.2 - book.success[accepted], urgency(book.at(pool))
+    shares = frontier, replay, 1.0 - frontier - replay
+    weight = np.concatenate([share * need / max(need.sum(), 1e-9) for share, need in zip(shares, needs, strict=True)])
+    if not weight.sum() > 0:  # nothing valid is known yet: an empty row is the middle of the box
         return np.zeros(1, np.int64), np.ones(1)
-    return np.concatenate([rows for rows, _ in pools]), weight / weight.sum()
+    return np.concatenate([known, accepted, pool]), weight / weight.sum()
 
 
 def kin(book: Repertoire, proposal: Proposal) -> np.ndarray:

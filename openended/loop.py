@@ -248,12 +248,10 @@ class Round(Trials):
             chosen = self.rng.choice(rows, shape, p=weight)
             source[name] = chosen.reshape(-1, settings.rows)
             batch[name] = book.vector[chosen]
-            # A pool of few tasks would be learned by heart, motor directions and all; drawn anew they must be found out.
-            loose = book.status[chosen] == SEEN
+            loose = book.status[chosen] == SEEN  # a small pool would be learned by heart, motor directions and all
             batch[name][loose] = interface.redirect(self.families[name].specs, batch[name][loose], self.rng)
-        learner, model, (reports, metrics) = self.loop.programs.learn(
-            self.state.learner, self.state.model, batch, self._fresh()
-        )
+        learned = self.loop.programs.learn(self.state.learner, self.state.model, batch, self._fresh())
+        learner, model, (reports, metrics) = learned
         self.state = self.state._replace(learner=learner, model=model, version=self.state.version + 1)
         self.journal.metrics |= metrics
         late = shape[0] * shape[1] // 4  # the tested learner is the last one; the first updates say little about it
@@ -263,6 +261,7 @@ class Round(Trials):
             earlier = self.estimate.get(name, (wins, tries))  # a repair has no frontier: what it did not try stays known
             self.estimate[name] = (np.where(tries > 0, wins, earlier[0]), np.where(tries > 0, tries, earlier[1]))
             self.broken |= {(name, int(row)) for row in source[name][report.broken]}
+            self._appraise(name, source[name][late:], report.appraisal, self.loop.objective)
         self._quarantine("while learning (a task of the pool: with motor directions drawn anew)")
 
     def _teach(self, name: str) -> None:
@@ -285,7 +284,7 @@ class Round(Trials):
         self._keep(name, book.change(seen, success=after, progress=after - book.success[seen]))
 
     def _retire(self, name: str) -> None:
-        """What stayed too long, and the least solved of a full frontier, go back to the pool; a full pool drops the oldest."""
+        """What stayed too long, and the least solved of a full frontier, go to the pool, which drops what is worth least."""
         settings, book = self.loop.settings, self.state.repertoire[name]
         rows = book.rows(FRONTIER)
         stale = book.entered[rows] <= self.number - settings.stay
@@ -296,5 +295,6 @@ class Round(Trials):
             for row in leaving:
                 self.journal.status(self._id(name, book.vector[row]), "rejected", reason)
             book = book.change(leaving, status=SEEN)
-        pool = book.oldest(SEEN)
-        self._keep(name, book.change(pool[: max(0, pool.size - settings.pool)], status=EMPTY))
+        pool = book.rows(SEEN)
+        least = np.argsort(self.loop.objective.worth(book.at(pool)), kind="stable")[: max(0, pool.size - settings.pool)]
+        self._keep(name, book.change(pool[least], status=EMPTY))

@@ -119,24 +119,23 @@ class Programs:
             part = {name: jnp.asarray(vectors[i]) for name, vectors in tasks.items()}
             state, model, report = self._program("learn")(state, model, part, jax.random.fold_in(key, i))
             reports.append(report)
-        success, broken = (np.concatenate(column) for column in zip(*(report[:2] for report in reports), strict=True))
+        rows = jax.tree.map(lambda *parts: np.concatenate(parts), *(report._replace(metrics={}) for report in reports))
         metrics = jax.tree.map(lambda *values: float(np.mean(values)), *(report.metrics for report in reports))
-        return state, model, self._by_family(LearnReport(success, broken, metrics), tasks)
+        return state, model, (self._by_family(rows, tasks), metrics)
 
-    def _by_family(self, report: LearnReport, tasks: dict[str, np.ndarray]) -> tuple[dict[str, Any], dict[str, float]]:
-        """Undo the order in which devices and families were joined."""
-        devices, out = len(jax.devices()), {}
-        updates = len(report.success)
-        success = report.success.reshape(updates, devices, -1, self.episodes)
-        broken = report.broken.reshape(updates, devices, -1)
-        start = 0
+    def _by_family(self, report: LearnReport, tasks: dict[str, np.ndarray]) -> dict[str, LearnReport]:
+        """Undo the order in which devices and families were joined, in arrays [U, B, ...]."""
+        devices, start, out = len(jax.devices()), 0, {}
         for name in self.families:
             share = tasks[name].shape[2] // devices
-            part = slice(start, start + share)
-            rows = success[:, :, part].reshape(updates, -1, self.episodes)
-            out[name] = LearnReport(rows, broken[:, :, part].reshape(updates, -1), {})
+
+            def own(x: np.ndarray, part: slice = slice(start, start + share)) -> np.ndarray:
+                split = x.reshape(len(x), devices, -1, *x.shape[2:])[:, :, part]
+                return split.reshape(len(x), -1, *x.shape[2:])
+
+            out[name] = jax.tree.map(own, report)
             start += share
-        return out, report.metrics
+        return out
 
     def _learn_program(self) -> Callable:
         policy, learner, objective = self.learner.policy, self.learner, self.objective
@@ -149,7 +148,7 @@ class Programs:
             tasks, key = inputs
             intrinsic = lambda rollout: objective.intrinsic(model, rollout)  # noqa: E731
             state, rollout, report = learner.update(state, sample, tasks, intrinsic, key)
-            return (state, objective.train(model, rollout)), report
+            return (state, objective.train(model, rollout)), report._replace(appraisal=objective.appraise(rollout))
 
         def run(state, model, tasks, key):
             updates = next(iter(tasks.values())).shape[0]
@@ -158,7 +157,7 @@ class Programs:
             return state, model, report._replace(metrics=trees.mean(report.metrics))
 
         rows = PartitionSpec(None, trees.AXIS)
-        out = (trees.SAME, trees.SAME, LearnReport(rows, rows, trees.SAME))
+        out: Any = (trees.SAME, trees.SAME, LearnReport(rows, rows, trees.SAME, rows))  # type: ignore[arg-type]
         # Two thirds of the compilation, and as fast: its time goes to products of matrices, which are not compiled.
         options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
         return trees.OverDevices(run, (trees.SAME, trees.SAME, rows, trees.SAME), out, options)

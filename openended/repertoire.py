@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+UNKNOWN = {"regret": (np.inf, np.float32), "returns": (-np.inf, np.float32), "visited": (0, np.int32)}  # before an appraisal
 EMPTY, FRONTIER, ACCEPTED, SEEN = 0, 1, 2, 3  # SEEN: valid, neither in the frontier nor accepted; material to learn from
 
 
@@ -21,6 +22,9 @@ class Repertoire(NamedTuple):
     order: np.ndarray  # i32[N] how many were accepted before it, -1 if it is not accepted
     forgotten: np.ndarray  # bool[N] latest verdict of a retention test
     speedup: np.ndarray  # bool[N] an older task with less time: progress of another kind than a skill
+    regret: np.ndarray  # f32[N] latest estimate by an objective that appraises, infinite before the first
+    returns: np.ndarray  # f32[N] the highest Appraisal.returns so far
+    visited: np.ndarray  # i32[N] round in which it was last appraised, 0 before
 
     def rows(self, status: int) -> np.ndarray:
         """Indices with that status, accepted ones in the order of their acceptance."""
@@ -40,8 +44,13 @@ class Repertoire(NamedTuple):
     def insert(self, **columns: np.ndarray) -> tuple[Repertoire, np.ndarray]:
         """New SEEN rows, as many as fit, in empty places or in those of the oldest SEEN ones; the indices they got."""
         places = np.concatenate([np.flatnonzero(self.status == EMPTY), self.oldest(SEEN)])[: len(columns["vector"])]
-        blank = {"status": np.int32(SEEN), "progress": np.float32(0), "order": np.int32(-1), "forgotten": False}
-        return self.change(places, **({**blank, "speedup": False} | {k: v[: places.size] for k, v in columns.items()})), places
+        blank = {name: getattr(empty(1, 0), name)[0] for name in ("progress", "order", "forgotten", "speedup", *UNKNOWN)}
+        given = {name: column[: places.size] for name, column in columns.items()}
+        return self.change(places, **(blank | {"status": np.int32(SEEN)} | given)), places
+
+    def at(self, rows: np.ndarray) -> Repertoire:
+        """These rows alone."""
+        return Repertoire(*(column[rows] for column in self))
 
     def change(self, rows: np.ndarray | int, **columns) -> Repertoire:
         """A copy with the named columns of some rows set."""
@@ -64,4 +73,13 @@ def empty(capacity: int, dims: int) -> Repertoire:
         order=np.full(capacity, -1, np.int32),
         forgotten=np.zeros(capacity, bool),
         speedup=np.zeros(capacity, bool),
+        **{name: np.full(capacity, *unknown) for name, unknown in UNKNOWN.items()},
     )
+
+
+def by_rank(regret: np.ndarray, temperature: float) -> np.ndarray:
+    """Probabilities f64[N] proportional to rank^(-1/temperature), the highest regret first; equals share by order."""
+    rank = np.empty(regret.size)
+    rank[np.argsort(-regret, kind="stable")] = np.arange(1, regret.size + 1)
+    weight = rank ** (-1.0 / temperature)
+    return weight / weight.sum()

@@ -49,9 +49,18 @@ class Outcome(NamedTuple):
     broken: Any  # bool[...]
 
 
+class Appraisal(NamedTuple):
+    """What an objective reads in lifetimes about how much more their tasks could give, means over running steps."""
+
+    gain: Any  # f32[B] advantage where it is positive
+    value: Any  # f32[B] what the policy expected
+    returns: Any  # f32[B] discounted return from there on
+
+
 class LearnReport(NamedTuple):
     """What one update leaves for the loop, per row of the batch and as scalars."""
 
     success: Any  # bool[B, K]
     broken: Any  # bool[B]
     metrics: Any  # {name: f32[]}
+    appraisal: Appraisal | None = None  # where the objective wants one

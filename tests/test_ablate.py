@@ -38,9 +38,11 @@ def test_every_arm_composes(arm, tmp_path):
     assert config.run.rounds == ablate.ROUNDS and config.run.root == str(tmp_path / "sweep")
     off = {part for part in ("generator", "objective", "acceptance") if config[part]._target_.endswith("Off")}
     meant = {"both_off": {"generator", "objective"}, "all_off": {"generator", "objective", "acceptance"}}
+    meant |= {**dict.fromkeys(("plr_pvl", "plr_maxmc", "sfl"), {"generator", "acceptance"}), "accel": {"acceptance"}}
     assert off == meant.get(arm, {arm.removesuffix("_off")} if arm.endswith("_off") else set())
     assert (config.learner.memory == "none") == (arm == "memoryless")
     assert (config.learner.extrinsic_weight == 0) == (arm == "extrinsic_free")
+    assert (config.loop.entries == 0) == (arm in ("plr_pvl", "plr_maxmc", "sfl", "accel")), "baselines accept nothing"
 
 
 def test_an_arm_of_ones_own(tmp_path):

@@ -24,6 +24,7 @@ from openended.objectives.learning_progress import LearningProgress
 from openended.objectives.novelty import Novelty
 from openended.objectives.prediction_error import PredictionError
 from openended.objectives.rnd import RND
+from openended.repertoire import empty
 from openended.types import Percept, Rollout
 from openended.world_model import changes, errors
 
@@ -188,7 +189,7 @@ def test_all_rank_alike(name):
     known = Known(rng.integers(0, 5, 9), np.full(9, 4), rng.uniform(0, 1, 9), rng.uniform(0.5, 2, 9))
     ranks = [each.predict(each.init_ranker(), known, np.random.default_rng(1)) for each in (objective, default)]
     assert np.array_equal(*ranks)
-    urgency = objective.urgency(np.array([0.0, 0.5, 1.0]))
+    urgency = objective.urgency(empty(3, 1)._replace(success=np.array([0.0, 0.5, 1.0], np.float32)))
     assert urgency[1] > urgency[0] > 0 and urgency[1] > urgency[2] > 0
 
 

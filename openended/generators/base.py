@@ -45,3 +45,18 @@ class AbstractGenerator(abc.ABC):
 def immigrants(specs: Sequence[ParamSpec], count: int, rng: np.random.Generator) -> np.ndarray:
     """Vectors f32[count, D] without parents: uniform, but that most hidden goals come with straight motors (`redirect`)."""
     return redirect(specs, rng.uniform(size=(count, len(specs))).astype(np.float32), rng)
+
+
+def mutate(
+    specs: Sequence[ParamSpec], vector: np.ndarray, step: np.ndarray, flip: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Children f[N, D]: sliding genes take the step f[N, D], switching ones are drawn anew with probability ``flip``."""
+    switch = np.array([spec.structural for spec in specs])
+    flips = switch & (rng.uniform(size=vector.shape) < flip)
+    slid = np.where(switch, vector, _reflect(vector + step))
+    return np.where(flips, rng.uniform(size=vector.shape), slid)
+
+
+def _reflect(x: np.ndarray) -> np.ndarray:
+    """Into the unit box by reflection, so that mutation does not pile up at the bounds."""
+    return 1.0 - np.abs(1.0 - np.mod(x, 2.0))

@@ -12,7 +12,7 @@ import numpy as np
 from evosax.algorithms import SNES
 
 from envs.spec import ParamSpec
-from openended.generators.base import AbstractGenerator, Proposal, immigrants
+from openended.generators.base import AbstractGenerator, Proposal, immigrants, mutate
 from openended.repertoire import ACCEPTED, FRONTIER, Repertoire
 from openended.tasks import snap
 
@@ -70,7 +70,7 @@ class Evolve(AbstractGenerator):
         fresh = count - quick - children
         chosen = self._parents(repertoire, parents, children, rng)
         step = (state.mean + state.std * rng.standard_normal((chosen.size, len(specs)))).astype(np.float32)
-        mutated = self._mutate(specs, repertoire.vector[chosen], step, rng)
+        mutated = mutate(specs, repertoire.vector[chosen], step, self.flip, rng)
         old = rng.choice(accepted, quick) if quick else np.zeros(0, np.int64)
         vector = np.concatenate([immigrants(specs, fresh, rng), _shortened(specs, repertoire.vector[old], rng), mutated])
         parent = np.concatenate([np.full(fresh, -1), old, chosen]).astype(np.int32)
@@ -96,17 +96,6 @@ class Evolve(AbstractGenerator):
             return np.zeros(0, np.int64)
         weight = np.maximum(repertoire.progress[parents], 0.0) + 0.1
         return rng.choice(parents, count, p=weight / weight.sum())
-
-    def _mutate(self, specs: Sequence[ParamSpec], vector: np.ndarray, step: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        switch = np.array([spec.structural for spec in specs])
-        flips = switch & (rng.uniform(size=vector.shape) < self.flip)
-        slid = np.where(switch, vector, _reflect(vector + step))
-        return np.where(flips, rng.uniform(size=vector.shape), slid)
-
-
-def _reflect(x: np.ndarray) -> np.ndarray:
-    """Into the unit box by reflection, so that mutation does not pile up at the bounds."""
-    return 1.0 - np.abs(1.0 - np.mod(x, 2.0))
 
 
 def _shortened(specs: Sequence[ParamSpec], vector: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from openended.types import Rollout
+from openended.repertoire import Repertoire
+from openended.types import Appraisal, Rollout
 
 PRIOR = np.array([0.02, 1.0, 0.5])  # weights of constant, learnability and kin before any evidence
 
@@ -38,9 +39,21 @@ class AbstractObjective(abc.ABC):
     def predict(self, ranker: np.ndarray, known: Known, rng: np.random.Generator) -> np.ndarray:
         """Rank value f[N], higher is learned first."""
 
-    def urgency(self, success: np.ndarray) -> np.ndarray:
-        """How often a known task is learned from, f[N] in proportion, by its success probability. Here: all alike."""
-        return np.ones(success.shape)
+    def urgency(self, pool: Repertoire) -> np.ndarray:
+        """How often each of N known tasks is learned from, f[N] in proportion. Here: all alike."""
+        return np.ones(pool.success.shape)
+
+    def worth(self, pool: Repertoire) -> np.ndarray:
+        """The higher, f[N], the longer a task stays in a full pool. Here: the newest."""
+        return pool.entered
+
+    def appraise(self, rollout: Rollout) -> Appraisal | None:
+        """What is measured of lifetimes [B, T] that were learned from; here nothing. Runs on the device."""
+        return None
+
+    def regret(self, gain: np.ndarray, value: np.ndarray, best: np.ndarray) -> np.ndarray:
+        """Estimate f[N] of what better play would add in each task, from means of its latest appraisals and the best."""
+        raise NotImplementedError("an objective that appraises says what regret is")
 
     def score(self, before: np.ndarray, after: np.ndarray, cost: np.ndarray) -> np.ndarray:
         """Realised, signed progress per cost f[N]: change of the success probability."""
@@ -75,9 +88,9 @@ class AbstractProgress(AbstractObjective):
         require_share(forgetting=forgetting)
         self.intrinsic_weight, self.forgetting = intrinsic_weight, forgetting
 
-    def urgency(self, success: np.ndarray) -> np.ndarray:
+    def urgency(self, pool: Repertoire) -> np.ndarray:
         """p (1 - p), with a floor."""
-        return halfway_first(success)
+        return halfway_first(pool.success)
 
     def init_ranker(self) -> np.ndarray:
         """f64[3, 4]: the regression's matrix X'X and vector X'y, starting at the prior's strength."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from openended.objectives.base import AbstractObjective, Known, halfway_first, learnability
+from openended.repertoire import Repertoire
 
 
 class Learnability(AbstractObjective):
@@ -12,9 +13,9 @@ class Learnability(AbstractObjective):
 
     intrinsic_weight = 0.0
 
-    def urgency(self, success: np.ndarray) -> np.ndarray:
+    def urgency(self, pool: Repertoire) -> np.ndarray:
         """p (1 - p), with a floor."""
-        return halfway_first(success)
+        return halfway_first(pool.success)
 
     def init_ranker(self) -> np.ndarray:
         """Nothing to keep."""
