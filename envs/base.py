@@ -227,6 +227,13 @@ class AbstractFamily(abc.ABC):
         after = State(physics, time, progress, queue, state.noise, broken)
         return after, self._timestep(model, after, reward, progress.solved & ~state.progress.solved)
 
+    @property
+    def sensed(self) -> jax.Array:
+        """f32[layout.observation]: 1 for sensors and what is known of the goal; 0 for padding, motor mask and signature."""
+        body = jnp.arange(self.layout.sensors) < self.perceived
+        goal = goals.own(len(self.features), self.parts, self.layout.features, self.layout.parts)
+        return jnp.concatenate([body, jnp.zeros(self.layout.actions), goal, jnp.zeros(CODE)]).astype(jnp.float32)
+
     def action_mask(self, model: Model) -> jax.Array:
         """f32[layout.actions]: 1 where an action drives a motor of this task; behind a projection each drives all of them."""
         none = jnp.zeros(self.layout.actions)

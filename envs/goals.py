@@ -72,6 +72,13 @@ def seen(features: int, parts: int) -> int:
     return 1 + parts * (2 + features) + 2 * (parts > 1)
 
 
+def own(features: int, parts: int, wide: int, most: int) -> jax.Array:
+    """bool[seen(wide, most)]: which numbers of `observe` a family with so many features and conditions can set."""
+    slots = [jnp.concatenate([jnp.full(2, i < parts), (jnp.arange(wide) < features) & (i < parts)]) for i in range(most)]
+    flags = [jnp.full(2, parts > 1)] * (most > 1)
+    return jnp.concatenate([slots[0][:2], jnp.ones(1, bool), slots[0][2:], *slots[1:], *flags])
+
+
 def specs(features: Sequence[FeatureSpec], seconds: float, hidden: bool, combined: bool) -> tuple[ParamSpec, ...]:
     """The goal's numbers for a family with these features and episodes of that many seconds."""
     last, names = len(features) - 1, ", ".join(f"{i}={feature.name}" for i, feature in enumerate(features))

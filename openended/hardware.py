@@ -45,7 +45,8 @@ def arithmetic(family: AbstractFamily, policy: Policy) -> dict[str, float]:
     state, _ = family.reset(model, jax.random.key(0))
     params, memory, steps = policy.init(jax.random.key(0)), policy.initial_memory(), family.episode_steps
     actions, none = jnp.zeros(HISTORY * policy.actions), jnp.zeros(())
-    percept = Percept(jnp.zeros(policy.observation), jnp.zeros(policy.observation), actions, none, none, none + 1.0)
+    seen = jnp.zeros(policy.observation)
+    percept = Percept(seen, seen, actions, none, none, none + 1.0, family.sensed, jnp.ones(policy.actions))
     percepts = jax.tree.map(lambda x: jnp.stack([x] * steps)[None], percept)
 
     def loss(params: Params) -> jax.Array:

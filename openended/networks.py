@@ -19,7 +19,7 @@ from openended.types import Output, Params, Percept
 
 MEMORIES = ("fast_weights", "gru", "transformer", "none")
 HISTORY = 2  # own actions that a percept holds: with one, a motor delay of a single step stops all learning
-_LOG_STD = (-2.3, 0.5)  # below 0.1 every update of the mean changes everything, and accepted tasks are forgotten
+LOG_STD = (-2.3, 0.5)  # below 0.1 every update of the mean changes everything, and accepted tasks are forgotten
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,10 +45,7 @@ class Policy:
     def __post_init__(self):
         if self.memory not in MEMORIES:
             raise ValueError(f"learner.memory is '{self.memory}'; allowed: {', '.join(MEMORIES)}")
-        for name in ("width", "heads", "head", "chunk", "layers", "span"):
-            size = getattr(self, name)
-            if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-                raise ValueError(f"learner.policy.{name} is {size}; allowed: a whole number of at least 1")
+        sized(self, "width", "heads", "head", "chunk", "layers", "span")
 
     @property
     def inputs(self) -> int:
@@ -136,7 +133,7 @@ class Policy:
     def _heads(self, params: Params, hidden: jax.Array, recalled: jax.Array) -> Output:
         mixed = gated(params["mix"], jnp.concatenate([hidden, recalled], axis=-1))
         mean = affine(params["actor"], mixed)
-        log_std = jnp.broadcast_to(jnp.clip(params["log_std"], *_LOG_STD), mean.shape)
+        log_std = jnp.broadcast_to(jnp.clip(params["log_std"], *LOG_STD), mean.shape)
         return Output(mean, log_std, affine(params["critic"], mixed)[..., 0])
 
 
@@ -147,6 +144,14 @@ def _gru_cell(params: Params, memory: jax.Array, hidden: jax.Array, live: jax.Ar
     update = jax.nn.sigmoid(update_x + update_m)
     new = jnp.tanh(new_x + jax.nn.sigmoid(reset_x + reset_m) * new_m)
     return jnp.where(live > 0, update * memory + (1.0 - update) * new, memory)
+
+
+def sized(policy: Any, *names: str) -> None:
+    """Raises a ValueError naming the first of these sizes that is no whole number of at least 1."""
+    for name in names:
+        size = getattr(policy, name)
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise ValueError(f"learner.policy.{name} is {size}; allowed: a whole number of at least 1")
 
 
 def log_prob(output: Output, action: jax.Array, mask: jax.Array) -> jax.Array:

@@ -27,6 +27,13 @@ class Crowd(NamedTuple):
     keys: jax.Array  # [B] decide resets, sensor noise and the policy's noise
 
 
+class Body(NamedTuple):
+    """What of the common layout N rows have."""
+
+    sensed: jax.Array  # f32[N, W] 1 where it is a number of theirs
+    motors: jax.Array  # f32[N, A]
+
+
 class Heard(NamedTuple):
     """What N rows carry from step to step beside their physics."""
 
@@ -57,6 +64,8 @@ def together(crowds: Sequence[Crowd], policy: Policy, params: Params, episodes: 
     models = [jax.vmap(crowd.family.prepare)(crowd.tasks) for crowd in crowds]
     mask = _joined(jax.vmap(crowd.family.action_mask)(model) for crowd, model in zip(crowds, models, strict=True))
     steps, rows = crowds[0].family.episode_steps, len(mask)
+    sensed = jnp.concatenate([jnp.broadcast_to(crowd.family.sensed, (len(crowd.keys), policy.observation)) for crowd in crowds])
+    body = Body(sensed, mask)
     birth = jax.tree.map(lambda part: jnp.broadcast_to(part, (rows, *part.shape)), policy.initial_memory())
     first = jnp.zeros((steps, rows)).at[0].set(1.0)
 
@@ -75,7 +84,7 @@ def together(crowds: Sequence[Crowd], policy: Policy, params: Params, episodes: 
 
         def step(inner: Any, step_input: Any) -> Any:
             heard, states, present = inner
-            heard, action, record = _acted(policy, params, heard, present, mask, step_input)
+            heard, action, record = _acted(policy, params, heard, present, body, step_input)
             moved = [
                 jax.vmap(crowd.family.step)(model, state, part)
                 for crowd, model, state, part in zip(crowds, models, states, _parted(crowds, action), strict=True)
@@ -90,7 +99,7 @@ def together(crowds: Sequence[Crowd], policy: Policy, params: Params, episodes: 
 
     keys = [jnp.moveaxis(jax.vmap(lambda key: jax.random.split(key, episodes))(crowd.keys), 1, 0) for crowd in crowds]
     _, record = jax.lax.scan(episode, birth, keys)
-    return _rollout(record, mask)
+    return _rollout(record, body)
 
 
 def lifetime(
@@ -132,27 +141,29 @@ def outcomes(family: AbstractFamily, policy: Policy, episodes: int, wipe: bool =
 
 
 def _acted(
-    policy: Policy, params: Params, heard: Heard, present: Seen, mask: jax.Array, step_input: tuple
+    policy: Policy, params: Params, heard: Heard, present: Seen, body: Body, step_input: tuple
 ) -> tuple[Heard, jax.Array, tuple]:
     """What the rows carry on, their actions f32[N, A], and what a Rollout records of both."""
     (noise, first), seen = step_input, present.observation
     live = present.running.astype(jnp.float32)
     percept = Percept(seen, seen - heard.before, heard.actions.reshape(len(seen), -1), heard.reward, first, live)
-    memory, output = jax.vmap(policy.step, in_axes=(None, 0, 0))(params, heard.memory, percept)
+    whole = percept._replace(sensed=body.sensed, motors=body.motors)
+    memory, output = jax.vmap(policy.step, in_axes=(None, 0, 0))(params, heard.memory, whole)
     action = output.mean + jnp.exp(output.log_std) * noise
-    record = (percept, action, networks.log_prob(output, action, mask), output.value)
+    record = (percept, action, networks.log_prob(output, action, body.motors), output.value)
     actions = jnp.concatenate([jnp.clip(action, -1.0, 1.0)[:, None], heard.actions[:, :-1]], axis=1)
     return Heard(memory, actions, heard.reward, seen), action, record
 
 
-def _rollout(record: tuple, mask: jax.Array) -> Rollout:
+def _rollout(record: tuple, body: Body) -> Rollout:
     """Of what was recorded, axes [K, steps, N, ...]."""
     *by_step, success, broken = record
     success, broken = jnp.moveaxis(success[:, -1], 0, 1), jnp.any(broken, axis=(0, 1))
     flat = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, *x.shape[2:]), 0, 1), by_step)
     percept, action, log_prob, value, reward, running = flat
     running = running & ~broken[:, None]  # a lifetime that broke teaches nothing
-    masks = jnp.broadcast_to(mask[:, None], action.shape)
+    masks = jnp.broadcast_to(body.motors[:, None], action.shape)
+    percept = percept._replace(sensed=body.sensed[:, None], motors=body.motors[:, None])
     return Rollout(percept, action, log_prob, value, reward, running, masks, success & ~broken[:, None], broken)
 
 

@@ -18,6 +18,8 @@ class Percept(NamedTuple):
     reward: jax.Array  # f32[] extrinsic reward of the previous step of the same episode
     first: jax.Array  # f32[] 1 at the first step of an episode
     live: jax.Array  # f32[] 0 once the time limit has passed: what happens then counts for nothing and is not remembered
+    sensed: Any = None  # f32[W] 1 where the body has such a number; the same at all steps, and in sequences there once: [1, W]
+    motors: Any = None  # f32[A] 1 where an action drives a motor; likewise
 
 
 class Output(NamedTuple):
