@@ -46,6 +46,13 @@ class Layout(NamedTuple):
         return self.sensors + self.actions + goals.seen(self.features, self.parts) + CODE
 
 
+class Maps(NamedTuple):
+    """V pairs of matrices between a learner and the sensors and actions that it would have without."""
+
+    observing: jax.Array  # f32[V, N, N]
+    acting: jax.Array  # f32[V, M, M]
+
+
 class Task(NamedTuple):
     """A decoded task: named physical numbers in four parts."""
 
@@ -105,6 +112,7 @@ class AbstractFamily(abc.ABC):
     pipelines: ClassVar[tuple[str, ...]] = ()  # of Brax that can move the body as its tasks say
     pipeline: str = ""  # the one that does
     unexported: ClassVar[str] = ""  # what of its physics an MJCF file cannot say, in words
+    maps: Maps | None = None  # set by `behind`
 
     def __init__(
         self,
@@ -186,14 +194,24 @@ class AbstractFamily(abc.ABC):
         other.layout = layout
         return other
 
+    def behind(self, maps: Maps) -> Self:
+        """The same family with the learner behind one of these pairs of matrices: the number after a task's own says which."""
+        other = copy.copy(self)
+        other.maps = maps
+        return other
+
     def decode(self, vector: jax.Array) -> Task:
-        """Task of a unit vector f32[D]."""
+        """Task of a unit vector f32[D]; behind maps f32[D + 1]."""
         values = decode(self.specs, vector)
         part = {spec.name: spec.part for spec in self.specs}
+        hidden = self.bounds.decode(values, self.sensors, self.actuators)
+        if self.maps is not None:
+            which = vector[len(self.specs)].astype(jnp.int32)
+            hidden = interface.behind(hidden, self.maps.observing[which], self.maps.acting[which])
         return Task(
             world={name: value for name, value in values.items() if part[name] == "world"},
             body={name: value for name, value in values.items() if part[name] == "body"},
-            interface=self.bounds.decode(values, self.sensors, self.actuators),
+            interface=hidden,
             goal=goals.from_values(values, self.features, self.control_dt),
         )
 
@@ -236,8 +254,10 @@ class AbstractFamily(abc.ABC):
 
     def action_mask(self, model: Model) -> jax.Array:
         """f32[layout.actions]: 1 where an action drives a motor of this task; behind a projection each drives all of them."""
-        none = jnp.zeros(self.layout.actions)
-        return none.at[: self.actions].set(jnp.ones(self.actions) if self.bounds.projects else self.active(model))
+        own, acting = self.active(model), model.task.interface.acting
+        if acting is not None:
+            own = (own @ jnp.abs(acting) > 0.0).astype(jnp.float32)
+        return jnp.zeros(self.layout.actions).at[: self.actions].set(own)
 
     def _value(self, model: Model, physics: Any) -> jax.Array:
         return self.measure(model, physics)[model.task.goal.feature]

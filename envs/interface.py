@@ -119,6 +119,12 @@ def _mixture(key: jax.Array, outputs: int, inputs: int) -> jax.Array:
     return matrix / jnp.linalg.norm(matrix, axis=1, keepdims=True)
 
 
+def behind(hidden: Interface, observing: jax.Array, acting: jax.Array) -> Interface:
+    """The hidden map with these matrices, f32[N, N] and f32[M, M], between it and the learner."""
+    seen = observing if hidden.observing is None else observing @ hidden.observing
+    return hidden._replace(observing=seen, acting=acting if hidden.acting is None else hidden.acting @ acting)
+
+
 def _mixed(matrix: jax.Array | None, numbers: jax.Array) -> jax.Array:
     """The matrix times f32[inputs], in full precision on every device; the numbers themselves without one."""
     return numbers if matrix is None else jnp.sum(matrix * numbers, axis=1)

@@ -125,6 +125,14 @@ def _add_eval(commands: Any) -> None:
     evaluate.add_argument(
         "--suite", default="handmade-v2", metavar="NAME", help="a held-out suite, or 'archive' (default: %(default)s)"
     )
+    evaluate.add_argument(
+        "--battery",
+        choices=("invariance",),
+        help="those tasks again, with sensors or motors that have changed, or longer lives",
+    )
+    evaluate.add_argument(
+        "--bodies", default="", metavar="A,B", help="for --battery: families that the run did not train on, too"
+    )
     evaluate.add_argument("--lifetimes", type=_count, default=256, metavar="N", help="per task (default: %(default)s)")
     evaluate.add_argument("--seed", type=_seed, default=0, metavar="N", help="default: %(default)s")
     _add_json(evaluate)

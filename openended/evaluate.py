@@ -57,6 +57,10 @@ def run(options: argparse.Namespace) -> int:
     subject = restore(folder)
     key = seeds(options.seed)
     about = f"run '{folder.resolve().name}' after round {subject.round}, {options.lifetimes} lifetimes a task"
+    if options.battery:
+        from openended import battery  # which needs this module
+
+        return battery.run(options, subject, about)
     if options.suite == ARCHIVE:
         with Archive(folder / "archive.db", readonly=True) as archive:
             skills = archive.tasks(status="accepted", kind="skill")

@@ -50,6 +50,10 @@ class SharedPolicy:
             raise ValueError(f"learner.memory is '{self.memory}'; allowed: vsml, for this policy")
         sized(self, "units", "width")
 
+    def fitted(self, observation: int, actions: int) -> SharedPolicy:
+        """The same policy in another layout; it takes the same parameters."""
+        return dataclasses.replace(self, observation=observation, actions=actions)
+
     def init(self, key: jax.Array) -> Params:
         """Parameters, of the same shapes for any numbers of sensors and motors."""
         keys, gates = jax.random.split(key, 6), 4 * self.units
