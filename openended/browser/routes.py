@@ -123,6 +123,14 @@ def data(desk: Desk) -> APIRouter:
     def lineage(request: Request, run: Name) -> Response:
         return desk.data(request, desk.runs.find(run), "lineage", told.forest)
 
+    @router.get("/runs/{run}/data/difficulty.json")
+    def difficulty(request: Request, run: Name) -> Response:
+        found = desk.runs.find(run)
+        studio = desk.studio(found)
+        studio.measure()
+        note = studio.measured()
+        return desk.data(request, found, f"difficulty {note}", lambda archive: told.difficulties(archive, note))
+
     @router.get("/runs/{run}/data/memory.json")
     def memory(request: Request, run: Name) -> Response:
         return desk.data(request, desk.runs.find(run), "memory", told.memory)

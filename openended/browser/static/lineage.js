@@ -1,12 +1,13 @@
 // The tree of descent: laid out once by d3-hierarchy, drawn on a canvas, so that ten thousand tasks stay smooth.
 import { hierarchy, tree } from "./vendor/d3-hierarchy/d3-hierarchy.mjs";
-import { asked, bind, byId, canvas, colour, data, el, fill, follow, home, number, options, PALETTE, remember, sorry, taskPage } from "./common.js";
+import { asked, bind, byId, canvas, colour, data, el, fill, follow, home, isStatic, number, options, PALETTE, remember, sorry, taskPage } from "./common.js";
 
 const node = byId("tree"), form = byId("choose");
 const view = { x: 0, y: 0, zoom: 1 };
-let gap = 150, columns = null, root = null, dots = [], focus = null, folded = new Set(), depth = 1, fitted = false;
+let gap = 150, columns = null, root = null, dots = [], focus = null, folded = new Set(), depth = 1, fitted = false, again = 0;
+const known = new Map(); // difficulty in bits, by task
 
-const values = bind(form, () => { fitted = false; build(); });
+const values = bind(form, () => { fitted = false; build(); if (form.elements.colour.value === "difficulty") measure(); });
 const paint = canvas(node, draw);
 
 function build() {
@@ -32,6 +33,18 @@ function build() {
   legend(now);
   if (!fitted) fit();
   paint();
+}
+/** Difficulties are computed by the server when a reader wants to see them; until all are there, ask again. */
+async function measure() {
+  clearTimeout(again);
+  try {
+    const { bits, note } = await data("difficulty.json");
+    bits.forEach((value, i) => { if (value !== null) known.set(columns.id[i], value); });
+    columns.difficulty = columns.id.map((id) => known.get(id) ?? null);
+    byId("note").textContent = note;
+    paint();
+    if (note && !isStatic) again = setTimeout(measure, 1500);
+  } catch (error) { sorry(error); }
 }
 const px = (d) => (d.depth - 1) * gap, py = (d) => d.x * 11;
 function fit() {
@@ -147,6 +160,8 @@ follow(async () => {
     columns = await data("lineage.json");
     options(form.elements.family, [...new Set(columns.family)].sort(), "all");
     if (asked().family) form.elements.family.value = asked().family;
+    columns.difficulty = columns.id.map((id) => known.get(id) ?? null);
     build();
+    if (values().colour === "difficulty") await measure();
   } catch (error) { sorry(error, byId("count")); }
 });
