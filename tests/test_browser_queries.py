@@ -106,13 +106,6 @@ def test_what_is_read_in_pieces_is_what_is_read_at_once(tmp_path):
     folder = make_run(tmp_path / "made", 200, 1200)
     parts = (pages.memory, pages.forest, Queries.facets, Queries.families, Queries.happenings)
     told = lambda queries: [copy.deepcopy(part(queries)) for part in parts] + [facts(queries)]  # noqa: E731
-        pages.memory(queries),
-        pages.forest(queries),
-        queries.facets(),
-        queries.families(),
-        queries.happenings(),
-        facts(queries),
-    ]  # noqa: E731
     facts = lambda queries: queries.rows("SELECT * FROM fact ORDER BY id")  # noqa: E731
     with Queries(folder / "archive.db") as old, Queries(folder / "archive.db") as new:
         old.refresh()
