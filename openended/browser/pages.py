@@ -10,7 +10,6 @@ from openended.browser.queries import Queries, Wanted
 from openended.browser.runs import Missing, Run
 from openended.browser.studio import Studio
 from openended.metrics import plain
-from openended.statistics import clopper_pearson
 
 MAPPED = 20_000  # tasks of a family on its map, the accepted first
 SHOWN_EVENTS = 300
@@ -159,6 +158,8 @@ def heldout(archive: Queries, lifetimes: dict[str, int]) -> dict[str, Any]:
 
 def interval(share: float | None, lifetimes: int) -> list[float] | None:
     """95 % Clopper-Pearson interval of a share of so many lifetimes."""
+    from openended.statistics import clopper_pearson  # scipy.stats: half the start of the server
+
     if share is None or lifetimes < 1:
         return None
     low, high = clopper_pearson(round(share * lifetimes), lifetimes)

@@ -79,7 +79,10 @@ def pages(desk: Desk) -> APIRouter:
 
     @router.get("/runs/{run}/{shelf}.html")
     def shelf(run: Name, shelf: Shelf) -> Response:
-        return desk.page(shelf, 2, desk.runs.find(run).name, title=SHELVES[shelf])
+        found = desk.runs.find(run)
+        if desk.eager:
+            desk.studio(found).warm()
+        return desk.page(shelf, 2, found.name, title=SHELVES[shelf])
 
     @router.get("/runs/{run}/task/{id}.html")
     def task(run: Name, id: Name) -> Response:
