@@ -156,7 +156,7 @@ class Studio:
             firsts = {task["family"]: task["id"] for task in reversed(tasks)}
             for id in dict.fromkeys([*reversed(firsts.values()), *(task["id"] for task in tasks)]):
                 self.still(id)
-            self.families()
+            _ = self.loop  # the first replay and the intervals need it
         except Missing:
             return  # whoever asks for a picture gets the sentence
 

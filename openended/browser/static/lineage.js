@@ -133,6 +133,11 @@ const open = (d) => { if (d) location.href = taskPage(columns.id[d.data.i]); };
 const fold = (d) => { if (!d?.data.children.length) return; const { i } = d.data; if (folded.has(i)) folded.delete(i); else folded.add(i); fitted = true; build(); focus = dots.find((o) => o.data.i === i) ?? null; tell(focus); };
 function zoomAt(mx, my, factor) { const zoom = Math.min(8, Math.max(0.02, view.zoom * factor)); view.x = mx - ((mx - view.x) * zoom) / view.zoom; view.y = my - ((my - view.y) * zoom) / view.zoom; view.zoom = zoom; paint(); }
 
+const middle = (factor) => { const { width, height } = node.getBoundingClientRect(); zoomAt(width / 2, height / 2, factor); };
+byId("in").addEventListener("click", () => middle(1.5));
+byId("out").addEventListener("click", () => middle(1 / 1.5));
+byId("whole").addEventListener("click", () => { fit(); paint(); });
+
 let drag = null;
 node.addEventListener("wheel", (event) => { event.preventDefault(); const box = node.getBoundingClientRect(); zoomAt(event.clientX - box.left, event.clientY - box.top, Math.exp(-event.deltaY / 400)); }, { passive: false });
 node.addEventListener("pointerdown", (event) => { drag = { x: event.clientX, y: event.clientY, far: 0 }; node.setPointerCapture(event.pointerId); });

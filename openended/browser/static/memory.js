@@ -4,7 +4,7 @@ import { asked, bind, byId, canvas, colour, data, el, fill, follow, number, opti
 const node = byId("matrix"), form = byId("choose");
 let memory = null, rows = [], versions = [], spot = null;
 let cells = new Map(); // row of memory.tasks -> learner version -> [successes, lifetimes, forgotten]
-const LEFT = 52, TOP = 22;
+const LEFT = 52, TOP = 22, LISTED = 300;
 const values = bind(form, () => order());
 const paint = canvas(node, draw);
 
@@ -19,10 +19,11 @@ function order() {
   if (now.order === "family") rows.sort((a, b) => memory.families[a].localeCompare(memory.families[b]) || a - b);
   const place = new Map(memory.tasks.map((id, i) => [id, i])), n = times.length && [...cells.values()].reduce((sum, tests) => sum + tests.size, 0), sum = times.reduce((a, b) => a + b, 0);
   byId("count").textContent = n ? `${number(rows.length)} tasks, ${number(versions.length)} learners, ${number(n)} tests, of which ${number(sum)} found a task forgotten; ${number(lost.size)} are forgotten now.` : "No accepted task was tested yet.";
-  table(byId("forgotten"), ["task", "family", ["tests", "n"], ["found forgotten", "n"], ["latest", "n"]], memory.forgotten_now.map((id) => {
+  table(byId("forgotten"), ["task", "family", ["tests", "n"], ["found forgotten", "n"], ["latest", "n"]], memory.forgotten_now.slice(-LISTED).reverse().map((id) => {
     const i = place.get(id), own = [...(cells.get(i) ?? [])], last = own.at(-1);
     return [el("a", { href: taskPage(id) }, id), memory.families[i], own.length, times[i], last ? `${last[1][0]} of ${last[1][1]}, learner ${last[0]}` : "–"];
   }));
+  byId("more").textContent = lost.size > LISTED ? `The newest ${LISTED} of ${number(lost.size)}; the gallery shows all with the status forgotten.` : "";
   if (!memory.forgotten_now.length) fill(byId("forgotten"), el("tbody", {}, el("tr", {}, el("td", {}, "No accepted task is forgotten."))));
   paint();
 }
