@@ -167,6 +167,20 @@ def test_the_tree_is_coloured_by_a_difficulty_that_is_computed_for_it(page, serv
     assert np.any(picture(page.locator("#tree")) != before)
 
 
+def test_what_is_collapsed_in_the_tree_stays_so_in_its_address(page, served):
+    shown = lambda: int(page.inner_text("#count").split(" task")[0].replace(",", ""))  # noqa: E731
+    page.goto(f"{served.url}/runs/made/lineage.html?show=all")
+    page.wait_for_function("() => /task/.test(document.querySelector('#count').textContent)", timeout=20_000)
+    page.focus("#tree")
+    whole = shown()
+    page.keyboard.press(" ")  # the first has the most children
+    assert shown() < whole and "fold=" in page.url
+    folded = shown()
+    page.goto(page.url)
+    page.wait_for_function("() => /task/.test(document.querySelector('#count').textContent)", timeout=20_000)
+    assert shown() == folded
+
+
 def test_script_in_a_description_is_text(page, served):
     page.on("dialog", lambda dialog: pytest.fail("a script of a task ran"))
     page.goto(f"{served.url}/runs/made/gallery.html")

@@ -74,16 +74,16 @@ def test_without_a_disk_that_can_be_written_pictures_are_kept_in_memory(tmp_path
         assert kept.get(b"a") == b"<svg/>" and kept.get(b"b") is None
 
 
-def test_a_family_that_is_ready_does_not_wait_for_another_to_compile(run, drawn):
+def test_pictures_wait_neither_for_a_replay_nor_for_another_family(run, drawn):
     made = studio.Studio(run)
     tasks = run.archive().gallery(Wanted())[1]
     first, second, *_ = [t["id"] for t in tasks if t["family"] == "navigator"]
-    made.still(first)
-    with studio._COMPILING:
-        asking = threading.Thread(target=made.still, args=[second], daemon=True)
-        asking.start()
-        asking.join(10)
-        assert not asking.is_alive()
+    for id, compiling in ((first, studio._COMPILING), (second, studio._PICTURING)):
+        with compiling:
+            asking = threading.Thread(target=made.still, args=[id], daemon=True)
+            asking.start()
+            asking.join(60)
+            assert not asking.is_alive()
 
 
 def test_a_look_at_a_page_begins_the_drawing(run, monkeypatch):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 FILMS = 64  # remembered
 BATCH = 256  # tasks whose difficulty is computed at once
 _COMPILING = threading.Lock()  # one at a time: two compilations would take both cores from training
+_PICTURING = threading.Lock()  # the same for thumbnails, which take a second and do not wait for a replay
 
 
 class Studio:
@@ -137,7 +138,7 @@ class Studio:
         if len(vector) != len(family.specs):
             raise Missing(f"The family '{name}' has other numbers in this version.")
         if name not in self._begun:  # else nobody waits for what another family compiles
-            with _COMPILING:
+            with _PICTURING:
                 stills.start(family)
             self._begun.add(name)
         return stills.draw(family, vector, goal)

@@ -13,7 +13,7 @@ const paint = canvas(node, draw);
 function build() {
   if (!columns) return;
   const now = values();
-  remember({ ...now, show: now.show === "accepted" ? "" : now.show, colour: now.colour === "family" ? "" : now.colour });
+  remember({ ...now, show: now.show === "accepted" ? "" : now.show, colour: now.colour === "family" ? "" : now.colour, fold: [...folded].map((i) => columns.id[i]).join(" ") });
   const n = columns.id.length, wanted = new Uint8Array(n);
   for (let i = 0; i < n; i++) {
     if (now.family && columns.family[i] !== now.family) continue;
@@ -166,6 +166,8 @@ follow(async () => {
     options(form.elements.family, [...new Set(columns.family)].sort(), "all");
     if (asked().family) form.elements.family.value = asked().family;
     columns.difficulty = columns.id.map((id) => known.get(id) ?? null);
+    const named = new Set((asked().fold ?? "").split(" ")); // a roll-back may have given a task another row
+    folded = new Set(columns.id.flatMap((id, i) => (named.has(id) ? [i] : [])));
     build();
     if (values().colour === "difficulty") await measure();
   } catch (error) { sorry(error, byId("count")); }
