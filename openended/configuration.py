@@ -65,20 +65,33 @@ def build(config: DictConfig):
     Raises:
         ConfigurationError: a component refuses its values.
     """
-    from envs.base import widest
     from openended.loop import Loop
 
+    made = families(config)
+    layout = next(iter(made.values())).layout
     try:
-        families = {name: instantiate(part) for name, part in config.families.items()}
-        layout = widest(families.values())
-        families = {name: family.padded(layout) for name, family in families.items()}
         parts = {name: instantiate(config[name]) for name in ("generator", "objective", "acceptance", "search")}
         policy = instantiate(config.learner.policy, observation=layout.observation, actions=layout.actions)
         parts["learner"] = instantiate(config.learner, policy=policy)
-        return Loop(families, settings=instantiate(config.loop), seed=config.run.seed, **parts)
+        return Loop(made, settings=instantiate(config.loop), seed=config.run.seed, **parts)
     except (HydraException, TypeError, ValueError) as error:
-        cause = error.__cause__ or error
-        raise ConfigurationError(" ".join(str(cause).split())) from error
+        raise _refused(error) from error
+
+
+def families(config: DictConfig) -> dict[str, Any]:
+    """The families of a configuration by name, padded to one width; none of the rest is loaded. Raises like `build`."""
+    from envs.base import widest
+
+    try:
+        made = {name: instantiate(part) for name, part in config.families.items()}
+        layout = widest(made.values())
+        return {str(name): family.padded(layout) for name, family in made.items()}
+    except (HydraException, TypeError, ValueError) as error:
+        raise _refused(error) from error
+
+
+def _refused(error: Exception) -> ConfigurationError:
+    return ConfigurationError(" ".join(str(error.__cause__ or error).split()))
 
 
 def check_name(key: str, name: str) -> None:

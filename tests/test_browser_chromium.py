@@ -112,7 +112,7 @@ def test_every_page_shows_something(page, served, shelf, scheme):
     page.emulate_media(color_scheme=scheme)
     page.goto(f"{served.url}/compare.html?runs=made,tiny" if shelf == "compare" else f"{served.url}/runs/made/{shelf}.html")
     page.wait_for_timeout(2000)
-    ready = {"index": "#accepted canvas", "gallery": "#tasks li:nth-child(60)", "compare": "#retained canvas"}
+    ready = {"index": "#why canvas", "gallery": "#tasks li:nth-child(60)", "compare": "#retained canvas"}
     page.wait_for_selector(ready.get(shelf, "main canvas"), timeout=20_000)
     shades = picture(page.locator("main")).reshape(-1, 3)
     assert len(np.unique(shades, axis=0)) > 100
@@ -133,6 +133,52 @@ def test_a_table_is_taken_along_as_it_is_shown(page, served):
     head, *rows = [line.split(",") for line in took["CSV"].splitlines()]
     assert head[:2] == ["family", "tasks"] and sum(int(row[1]) for row in rows) == 500
     assert [[row[name] for name in head[:8]] for row in json.loads(took["JSON"])] == [row[:8] for row in rows]
+
+
+def test_the_gallery_holds_the_place_of_its_pictures_and_fills_it(page, served):
+    """Every picture that is seen is drawn within a time that is generous for a busy machine; nothing looks broken before."""
+    page.goto(f"{served.url}/runs/made/gallery.html")
+    page.wait_for_selector("#tasks li:nth-child(60) .picture", timeout=20_000)
+    assert page.evaluate("getComputedStyle(document.querySelector('.picture'), '::after').content") != "none"
+    seen = "[...document.querySelectorAll('.picture')].filter((node) => node.getBoundingClientRect().top < innerHeight)"
+    page.wait_for_function(f"() => {seen}.every((node) => node.querySelector('img').naturalWidth > 0)", timeout=60_000)
+    assert page.evaluate(f"{seen}.length") >= 8 and page.locator(".picture.undrawn").count() == 0
+    assert page.evaluate(f"{seen}.every((node) => getComputedStyle(node, '::after').display === 'none')")
+
+
+def test_a_picture_that_cannot_be_drawn_is_said_to_be_missing(page, served):
+    page.route("**/thumb/*.svg", lambda route: route.fulfill(status=200, content_type="image/svg+xml", body="no picture"))
+    page.goto(f"{served.url}/runs/made/gallery.html")
+    page.wait_for_selector(".picture.undrawn", timeout=20_000)
+    assert "no picture" in page.evaluate("getComputedStyle(document.querySelector('.undrawn'), '::after').content")
+
+
+def test_the_tree_is_coloured_by_a_difficulty_that_is_computed_for_it(page, served):
+    page.goto(f"{served.url}/runs/tiny/lineage.html?show=all&colour=difficulty")
+    page.wait_for_function("() => /task/.test(document.querySelector('#count').textContent)", timeout=20_000)
+    page.wait_for_function("() => document.querySelector('#note').textContent === ''", timeout=PATIENCE)
+    page.wait_for_timeout(2000)
+    page.focus("#tree")
+    page.keyboard.press("ArrowDown")
+    assert "bits hard" in page.inner_text("#tip")
+    before = picture(page.locator("#tree"))
+    page.click("#in")
+    page.wait_for_timeout(300)
+    assert np.any(picture(page.locator("#tree")) != before)
+
+
+def test_what_is_collapsed_in_the_tree_stays_so_in_its_address(page, served):
+    shown = lambda: int(page.inner_text("#count").split(" task")[0].replace(",", ""))  # noqa: E731
+    page.goto(f"{served.url}/runs/made/lineage.html?show=all")
+    page.wait_for_function("() => /task/.test(document.querySelector('#count').textContent)", timeout=20_000)
+    page.focus("#tree")
+    whole = shown()
+    page.keyboard.press(" ")  # the first has the most children
+    assert shown() < whole and "fold=" in page.url
+    folded = shown()
+    page.goto(page.url)
+    page.wait_for_function("() => /task/.test(document.querySelector('#count').textContent)", timeout=20_000)
+    assert shown() == folded
 
 
 def test_script_in_a_description_is_text(page, served):

@@ -1,5 +1,6 @@
 """The browser's queries against a stored archive, what grows while it looks, and what the pages make of the rows."""
 
+import copy
 import json
 
 import pytest
@@ -97,13 +98,14 @@ def test_forgetting_is_shown_where_it_was_found(folder):
         queries.refresh()
         found = pages.memory(queries)
         assert found["tasks"] == ["a"] and found["accepted_at"] == [1] and found["forgotten_now"] == []
-        assert found["cells"] == [[0, 1, 16, 16, 0], [0, 2, 1, 8, 1], [0, 3, 7, 8, 0]]
+        assert found["cells"] == [[1, 16, 16, 0, 2, 1, 8, 1, 3, 7, 8, 0]]
 
 
 def test_what_is_read_in_pieces_is_what_is_read_at_once(tmp_path):
     """An archive that grew in front of an open browser, one opened anew, and the tables renewed task by task agree."""
     folder = make_run(tmp_path / "made", 200, 1200)
-    told = lambda queries: [pages.memory(queries), queries.facets(), queries.families(), queries.happenings(), facts(queries)]  # noqa: E731
+    parts = (pages.memory, pages.forest, Queries.facets, Queries.families, Queries.happenings)
+    told = lambda queries: [copy.deepcopy(part(queries)) for part in parts] + [facts(queries)]  # noqa: E731
     facts = lambda queries: queries.rows("SELECT * FROM fact ORDER BY id")  # noqa: E731
     with Queries(folder / "archive.db") as old, Queries(folder / "archive.db") as new:
         old.refresh()
@@ -118,7 +120,7 @@ def test_what_is_read_in_pieces_is_what_is_read_at_once(tmp_path):
         old.refresh()
         new.refresh()
         assert told(old) == told(new) != before
-        assert lost in pages.memory(old)["forgotten_now"] and [3, 62, 3, 16, 1] in pages.memory(old)["cells"]
+        assert lost in pages.memory(old)["forgotten_now"] and pages.memory(old)["cells"][3][-4:] == [62, 3, 16, 1]
         new._db.execute("DELETE FROM fact")
         new._seen = (round, 0, 0, 0)
         new._renew()
@@ -132,6 +134,34 @@ def test_forest_and_ancestors(folder):
         assert forest["id"] == ["a", "b", "c"] and forest["parent"] == [-1, 0, -1] and forest["operator"][1] == "mutate"
         assert queries.ancestors("b") == ["a"] and queries.ancestors("a") == []
         assert queries.briefly(["b", "nobody"])["b"]["status"] == "frontier"
+
+
+def test_a_forest_grows_by_what_is_new_and_shrinks_with_a_roll_back(folder):
+    with Queries(folder / "archive.db") as queries, Queries(folder / "archive.db") as late:
+        queries.refresh()
+        before = {name: list(column) for name, column in pages.forest(queries).items()}
+        with Archive(folder / "archive.db") as archive:
+            tests = [EvaluationRow("b", 1, "old", 16, 4, 0.1, 0.5), EvaluationRow("b", 2, "new", 16, 16, 0.8, 1.0)]
+            parents = [ParentRow("d", "b", "mutate", {}), ParentRow("d", "a", "cross", {})]
+            events = [event("b", "accepted"), event("d", "frontier")]
+            archive.commit_round(RoundRecord(2, [task("d", "frontier", 2)], {"b": "accepted"}, parents, events, tests))
+        pages.forest(queries)  # the rows are there, but not taken in yet: the parent of d must not be lost
+        queries.refresh()
+        late.refresh()
+        found = pages.forest(queries)
+        assert found == pages.forest(late) and found["id"] == ["a", "b", "c", "d"] and found["parent"] == [-1, 0, -1, 1]
+        assert found["status"] == ["accepted", "accepted", "rejected", "frontier"] and found["operator"][3] == "mutate"
+        with Archive(folder / "archive.db") as archive:
+            archive.rollback(1)
+        queries.refresh()
+        assert pages.forest(queries) == before
+
+
+def test_difficulties_stand_in_the_order_of_the_forest(folder):
+    with Queries(folder / "archive.db") as queries:
+        queries.refresh()
+        queries.set_difficulty({"c": 3.0, "a": 1.0})
+        assert pages.difficulties(queries, "some")["bits"] == [1.0, None, 3.0]
 
 
 def test_tables_come_whole_and_in_pieces(folder, monkeypatch):

@@ -5,6 +5,7 @@ Addresses end like files and every link is relative, so that `export` can write 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -19,10 +20,12 @@ from openended.browser.guard import LOOPBACK, Guard
 from openended.browser.runs import Missing, Runs
 
 
-def create(runs: Runs, hosts: tuple[str, ...] = LOOPBACK, token: str = "", static: bool = False) -> Any:
-    """The application over these runs; hosts: names by which it may be called; token: needed unless ''."""
+def create(
+    runs: Runs, hosts: tuple[str, ...] = LOOPBACK, token: str = "", static: bool = False, stills: Path | None = None
+) -> Any:
+    """The application over these runs; hosts: names by which it may be called; token: needed unless ''; stills: see `Desk`."""
     app = FastAPI(title="openended browser", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
-    desk = Desk(runs, static)
+    desk = Desk(runs, static, stills)
     app.state.desk = desk
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     app.include_router(routes.pages(desk))

@@ -7,13 +7,12 @@ import ipaddress
 import os
 import secrets
 import socket
-import threading
 from pathlib import Path
 from typing import Any
 
 from openended.browser.app import create
 from openended.browser.guard import LOOPBACK
-from openended.browser.runs import Missing, Runs
+from openended.browser.runs import Runs
 from openended.locate import CommandError, find_run
 
 NICE = 5  # training beside goes first
@@ -39,7 +38,7 @@ def serve(runs: Runs, host: str, port: int, token: str | None) -> int:
     listener = _listen(host, port)
     shown, port = f"[{host}]" if ":" in host else host, listener.getsockname()[1]
     names = LOOPBACK if near else (*LOOPBACK, host, socket.gethostname().lower(), *_addresses(host))
-    app = create(runs, names, token)
+    app = create(runs, names, token, stills=_stills())
     count = len(runs.names())
     what = f"{count} run{'' if count == 1 else 's'} of '{runs.root}'" if count else f"no run in '{runs.root}' yet"
     print(f"Archive browser, {what}: http://{shown}:{port}/{f'?token={token}' if token else ''}   (Ctrl-C ends it)", flush=True)
@@ -75,6 +74,7 @@ def _listen(host: str, port: int) -> socket.socket:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
+            listener.listen(128)  # who comes before the server is ready waits instead of being refused
         except BaseException:
             listener.close()
             raise
@@ -95,17 +95,18 @@ def _addresses(host: str) -> list[str]:
     return sorted({str(entry[4][0]) for entry in found})
 
 
+def _stills() -> Path | None:
+    """Where thumbnails are kept: beside XLA's cache, None without one."""
+    import jax
+
+    place: str | None = jax.config.values["jax_compilation_cache_dir"]
+    return Path(place) / "stills.db" if place else None
+
+
 def _warm(app: Any) -> None:
-    """Load what thumbnails and parameters need while the reader looks at the first page."""
+    """Open the newest run and draw its gallery while the reader looks at the first page; of other runs, when looked at."""
     desk = app.app.state.desk
-
-    def load() -> None:
-        for name in desk.runs.names()[:1]:
-            try:
-                run = desk.runs.find(name)
-                run.archive()
-                _ = desk.studio(run).loop
-            except Missing:
-                continue
-
-    threading.Thread(target=load, name="warm", daemon=True).start()
+    desk.eager = True
+    found = [desk.runs.find(name) for name in desk.runs.names()]
+    if found:
+        desk.studio(max(found, key=lambda run: run.folder.stat().st_mtime)).warm()

@@ -15,6 +15,7 @@ from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, FileSystemLoader
 
 from openended.browser.runs import Run, Runs
+from openended.browser.stills import Stills
 from openended.browser.studio import Studio
 
 HERE = Path(__file__).resolve().parent
@@ -32,17 +33,21 @@ _TEMPLATES = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape
 
 
 class Desk:
-    """The runs that are shown, and a studio for each; ``static``: the pages are to be files."""
+    """The runs that are shown, and a studio for each; ``static``: the pages are to be files; ``stills``: the file of pictures.
 
-    def __init__(self, runs: Runs, static: bool = False):
-        self.runs, self.static = runs, static
+    ``eager``: whoever opens a page of a run gets the pictures of its gallery drawn before they are asked for.
+    """
+
+    def __init__(self, runs: Runs, static: bool = False, stills: Path | None = None):
+        self.runs, self.static, self.eager = runs, static, False
+        self._pictures = Stills(stills)
         self._studios: dict[Path, Studio] = {}
         self._lock = threading.Lock()
 
     def studio(self, run: Run) -> Studio:
         """The studio of a run."""
         with self._lock:
-            return self._studios.setdefault(run.folder, Studio(run))
+            return self._studios.setdefault(run.folder, Studio(run, self._pictures))
 
     def page(self, name: str, depth: int, run: str = "", code: int = 200, **values: Any) -> HTMLResponse:
         """A page; depth: folders between it and the top."""

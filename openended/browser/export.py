@@ -16,7 +16,7 @@ from openended.browser.runs import Missing, Run, Runs
 from openended.locate import CommandError
 
 STATIC_HOST = "localhost"
-PLAIN = ("health", "config", "overview", "heldout", "lineage", "memory", "facets", "everything")
+PLAIN = ("health", "config", "overview", "heldout", "lineage", "difficulty", "memory", "facets", "everything")
 
 
 def export(runs: Runs, folder: Path, replays: int) -> str:
@@ -70,7 +70,7 @@ def _of_tasks(run: Run, base: str, replays: int) -> Iterator[str]:
         return
     for family in archive.facets()["family"]:
         yield from (f"{base}/data/specs-{family}.json", f"{base}/data/map-{family}.json")
-    for id, *_ in archive.nodes():
+    for id in archive.forest().id:
         yield from (f"{base}/task/{id}.html", f"{base}/data/task/{id}.json", f"{base}/thumb/{id}.svg")
     _, newest = archive.gallery(Wanted(status="accepted", size=max(replays, 1)))
     for task in newest[:replays]:

@@ -10,12 +10,10 @@ from openended.browser.queries import Queries, Wanted
 from openended.browser.runs import Missing, Run
 from openended.browser.studio import Studio
 from openended.metrics import plain
-from openended.statistics import clopper_pearson
 
 MAPPED = 20_000  # tasks of a family on its map, the accepted first
 SHOWN_EVENTS = 300
 SHOWN_CHILDREN = 200
-NODE = ["id", "parent", "family", "status", "kind", "round", "difficulty", "forgotten", "operator"]
 
 
 def overview(run: Run, archive: Queries) -> dict[str, Any]:
@@ -36,17 +34,16 @@ def overview(run: Run, archive: Queries) -> dict[str, Any]:
 
 def forest(archive: Queries) -> dict[str, list[Any]]:
     """Every task and its first parent, by column; ``parent``: index of the parent's row, -1 without one."""
-    rows = archive.nodes()
-    place = {row[0]: i for i, row in enumerate(rows)}
-    columns: dict[str, list[Any]] = {name: list(column) for name, column in zip(NODE, zip(*rows, strict=True), strict=True)}
-    if not rows:
-        columns = {name: [] for name in NODE}
-    columns["parent"] = [place.get(parent, -1) for parent in columns["parent"]]
-    return columns
+    return archive.forest().columns()
+
+
+def difficulties(archive: Queries, note: str) -> dict[str, Any]:
+    """Bits by row of `forest`, null where unknown; ``note``: '' once all are known."""
+    return {"bits": archive.difficulties(), "note": note}
 
 
 def memory(archive: Queries) -> dict[str, Any]:
-    """Retention matrix. ``cells``: the latest [task index, learner version, successes, lifetimes, forgotten 0 or 1]."""
+    """Retention matrix. ``cells``: for every task its tests one after another: learner, successes, lifetimes, forgotten."""
     return archive.retention()
 
 
@@ -161,6 +158,8 @@ def heldout(archive: Queries, lifetimes: dict[str, int]) -> dict[str, Any]:
 
 def interval(share: float | None, lifetimes: int) -> list[float] | None:
     """95 % Clopper-Pearson interval of a share of so many lifetimes."""
+    from openended.statistics import clopper_pearson  # scipy.stats: half the start of the server
+
     if share is None or lifetimes < 1:
         return None
     low, high = clopper_pearson(round(share * lifetimes), lifetimes)

@@ -17,15 +17,10 @@ from typing import Any, NamedTuple
 
 from openended.archive_reading import Reading
 from openended.archive_rows import STATUSES
+from openended.browser import forest
 from openended.browser.retention import Retention
 
-TABLES = {
-    "tasks": "task",
-    "events": "event",
-    "evaluations": "evaluation",
-    "parentage": "parentage",
-    "metrics": "metric",
-}
+TABLES = {"tasks": "task", "events": "event", "evaluations": "evaluation", "parentage": "parentage", "metrics": "metric"}
 SORTS = {
     "round": "t.round",
     "difficulty": "h.bits",
@@ -44,6 +39,7 @@ CREATE TEMP TABLE hard (id TEXT PRIMARY KEY, bits REAL) WITHOUT ROWID;
 CREATE TEMP TABLE happened (round INTEGER, kind TEXT, reason TEXT, many INTEGER, PRIMARY KEY (round, kind, reason))
     WITHOUT ROWID;
 CREATE TEMP TABLE changed (id TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TEMP TABLE dirty (id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE INDEX temp.fact_reason ON fact (reason);
 """
 _SHARE = (
@@ -116,7 +112,7 @@ class Queries(Reading):
         super().__init__(path, readonly=True)
         self._lock = threading.RLock()
         self._seen = _NOTHING
-        self._retention = Retention()
+        self._retention, self._forest = Retention(), forest.Forest()
         with self._guard():
             self._db.create_function("brief", 1, brief, deterministic=True)
             self._db.executescript(_TEMPORARY)
@@ -126,10 +122,10 @@ class Queries(Reading):
         with self._lock:
             now = self._newest()
             if any(a < b for a, b in zip(now, self._seen, strict=True)):
-                self._seen, self._retention = _NOTHING, Retention()
+                self._seen, self._retention, self._forest = _NOTHING, Retention(), forest.Forest()
             with self._guard():
                 if self._seen == _NOTHING:
-                    self._db.executescript("DELETE FROM fact; DELETE FROM happened;")
+                    self._db.executescript("DELETE FROM fact; DELETE FROM happened; DELETE FROM dirty;")
                     self._db.execute(_EVERY)
                 else:
                     self._renew()
@@ -144,6 +140,7 @@ class Queries(Reading):
             WHERE seq > ? AND task IS NOT NULL UNION SELECT task FROM evaluation WHERE rowid > ?""",
             (task, event, evaluation),
         )
+        self._db.execute("INSERT OR IGNORE INTO dirty SELECT id FROM changed")
         while self._db.execute("SELECT 1 FROM changed LIMIT 1").fetchone():
             self._db.execute(_FACTS)
             self._db.execute(f"DELETE FROM changed WHERE id IN (SELECT id FROM changed LIMIT {CHUNK})")
@@ -171,7 +168,7 @@ class Queries(Reading):
     def facets(self) -> dict[str, dict[str, int]]:
         """How many tasks there are of each family, status, kind and reason, the most frequent first."""
         counts: dict[str, Counter[str]] = {name: Counter() for name in ("family", "status", "kind", "reason")}
-        for family, status, kind, reason, forgotten, many in self._counts():
+        for family, status, kind, reason, forgotten, many in self.forest().counts():
             for name, value in (("family", family), ("status", status), ("kind", kind), ("reason", reason)):
                 counts[name][value] += many
             counts["status"]["forgotten"] += many if forgotten else 0
@@ -181,7 +178,7 @@ class Queries(Reading):
         """Numbers of every family: proposed, and how many have each status; skills and speed-ups apart, forgotten."""
         names = ("tasks", "skills", "speedups", "frontier", "rejected", "quarantined", "forgotten")
         found: dict[str, dict[str, Any]] = {}
-        for family, status, kind, _, forgotten, many in self._counts():
+        for family, status, kind, _, forgotten, many in self.forest().counts():
             row = found.setdefault(family, {"family": family, **dict.fromkeys(names, 0)})
             row["tasks"] += many
             if status != "accepted":
@@ -190,12 +187,6 @@ class Queries(Reading):
             row["skills" if kind == "skill" else "speedups"] += many
             row["forgotten"] += many if forgotten else 0
         return [found[family] for family in sorted(found)]
-
-    def _counts(self) -> list[tuple[Any, ...]]:
-        """(family, status, kind, reason, forgotten, how many tasks)."""
-        return self.rows(
-            "SELECT family, status, kind, reason, forgotten, count(*) FROM task JOIN fact USING (id) GROUP BY 1, 2, 3, 4, 5"
-        )
 
     def series(self) -> dict[str, list[float | None]]:
         """Every metric by round: equally long lists, the rounds themselves under ``round``."""
@@ -211,13 +202,20 @@ class Queries(Reading):
         """(round, kind of event, brief reason, how many)."""
         return self.rows("SELECT round, kind, reason, many FROM happened ORDER BY round, kind, reason")
 
-    def nodes(self) -> list[tuple[Any, ...]]:
-        """Every task with its first parent: id, parent, family, status, kind, round, bits, forgotten, operator."""
-        return self.rows(
-            """SELECT t.id, p.parent, t.family, t.status, t.kind, t.round, h.bits, f.forgotten, p.operator
-            FROM task t JOIN fact f ON f.id = t.id LEFT JOIN hard h ON h.id = t.id
-            LEFT JOIN parentage p ON p.rowid = (SELECT min(rowid) FROM parentage q WHERE q.child = t.id) ORDER BY t.rowid"""
-        )
+    def forest(self) -> forest.Forest:
+        """Every task with its first parent; only what changed since the last call is read."""
+        found = self._forest
+        with self._lock:
+            with self._snapshot():
+                where = "" if found.seen < 0 else forest.CHANGED
+                found.take(self._rows(forest.EVERY.format(where=where)), self._rows(forest.PARENTS, [found.seen]))
+            self._db.execute("DELETE FROM dirty")
+        return found
+
+    def difficulties(self) -> list[float | None]:
+        """The difficulty of every task in bits, in the order of the forest; None where it is not known yet."""
+        known = dict(self.rows("SELECT id, bits FROM hard"))
+        return [known.get(id) for id in self.forest().id]
 
     def retention(self) -> dict[str, Any]:
         """The retention matrix of the accepted tasks; rows that an earlier call has read are not read again."""
@@ -228,8 +226,7 @@ class Queries(Reading):
             tests = """SELECT rowid, task, learner_version, purpose, n, k, round FROM evaluation WHERE rowid > ?
                 AND purpose IN ('new', 'retention', 'audit') ORDER BY rowid"""
             self._retention.take(self._rows(verdicts, [event]), self._rows(tests, [evaluation]))
-            families = dict(self._rows("SELECT id, family FROM task WHERE status = 'accepted'"))
-        return self._retention.matrix(families)
+        return self._retention.matrix(self.forest().accepted())
 
     def vectors(self, family: str, limit: int) -> list[tuple[str, str, int, str, int]]:
         """(id, vector as JSON, round, status, forgotten) of a family: accepted tasks and the newest others, up to a limit."""

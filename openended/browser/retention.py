@@ -3,15 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
-
-
-class Cell(NamedTuple):
-    """The latest test of a task by one learner."""
-
-    k: int
-    n: int
-    forgotten: bool
+from typing import Any
 
 
 class Retention:
@@ -22,8 +14,9 @@ class Retention:
 
     def __init__(self) -> None:
         self.seen = (0, 0)  # newest row of event and of evaluation
-        self._verdicts: dict[tuple[str, int, str], bool] = {}
-        self._cells: dict[str, dict[int, Cell]] = {}
+        self._verdicts: dict[tuple[str, int], dict[str, bool]] = {}
+        self._tests: dict[str, dict[int, tuple[int, int, bool]]] = {}  # by learner: successes, lifetimes, forgotten
+        self._told: dict[str, list[int]] = {}  # a task's tests as the page gets them, until there is a new one
         self._now: dict[str, bool] = {}
         self._accepted_at: dict[str, int] = {}
 
@@ -32,23 +25,32 @@ class Retention:
         event, evaluation = self.seen
         for seq, task, round, reason, kind in verdicts:
             event = seq
-            self._verdicts[task, round, reason] = kind == "forgotten"
+            self._verdicts.setdefault((task, round), {})[reason] = kind == "forgotten"
         for rowid, task, version, purpose, n, k, round in tests:
             evaluation = rowid
-            lost = self._verdicts.get((task, round, f"solved in {k} of {n} lifetimes"), self._now.get(task, False))
+            lost = self._now.get(task, False)
+            said = self._verdicts.get((task, round))
+            if said is not None:
+                lost = said.get(f"solved in {k} of {n} lifetimes", lost)
             self._now[task] = lost
             if purpose == "new":
                 self._accepted_at.setdefault(task, version)
-            self._cells.setdefault(task, {})[version] = Cell(k, n, lost)
+            self._tests.setdefault(task, {})[version] = (k, n, lost)
+            self._told.pop(task, None)
         self.seen = event, evaluation
 
     def matrix(self, families: dict[str, str]) -> dict[str, Any]:
         """Of these tasks (id -> family), the one tested first first: what `pages.memory` tells."""
-        ids = [task for task in self._cells if task in families]
+        ids = [task for task in self._tests if task in families]
         return {
             "tasks": ids,
             "accepted_at": [self._accepted_at.get(task) for task in ids],
             "families": [families[task] for task in ids],
             "forgotten_now": [task for task in ids if self._now[task]],
-            "cells": [[i, at, c.k, c.n, int(c.forgotten)] for i, task in enumerate(ids) for at, c in self._cells[task].items()],
+            "cells": [self._told.get(task) or self._tell(task) for task in ids],
         }
+
+    def _tell(self, task: str) -> list[int]:
+        told = [x for version, (k, n, lost) in self._tests[task].items() for x in (version, k, n, int(lost))]
+        self._told[task] = told
+        return told

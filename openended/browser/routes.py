@@ -79,7 +79,10 @@ def pages(desk: Desk) -> APIRouter:
 
     @router.get("/runs/{run}/{shelf}.html")
     def shelf(run: Name, shelf: Shelf) -> Response:
-        return desk.page(shelf, 2, desk.runs.find(run).name, title=SHELVES[shelf])
+        found = desk.runs.find(run)
+        if desk.eager:
+            desk.studio(found).warm()
+        return desk.page(shelf, 2, found.name, title=SHELVES[shelf])
 
     @router.get("/runs/{run}/task/{id}.html")
     def task(run: Name, id: Name) -> Response:
@@ -122,6 +125,14 @@ def data(desk: Desk) -> APIRouter:
     @router.get("/runs/{run}/data/lineage.json")
     def lineage(request: Request, run: Name) -> Response:
         return desk.data(request, desk.runs.find(run), "lineage", told.forest)
+
+    @router.get("/runs/{run}/data/difficulty.json")
+    def difficulty(request: Request, run: Name) -> Response:
+        found = desk.runs.find(run)
+        studio = desk.studio(found)
+        studio.measure()
+        note = studio.measured()
+        return desk.data(request, found, f"difficulty {note}", lambda archive: told.difficulties(archive, note))
 
     @router.get("/runs/{run}/data/memory.json")
     def memory(request: Request, run: Name) -> Response:

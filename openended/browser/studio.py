@@ -1,7 +1,7 @@
 """Where the browser meets the task space and the learners: numbers of a task, thumbnails, difficulties, replays.
 
 The only module here that imports JAX, and only when it is first needed: the other pages work without. A program is
-compiled once per family; what was made is remembered in memory, nothing is written to the run.
+compiled once per family; replays are remembered in memory, thumbnails also on disk, and nothing is written to the run.
 """
 
 from __future__ import annotations
@@ -11,32 +11,37 @@ import gc
 import json
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from envs import drawing
 from openended.archive_reading import ArchiveError
-from openended.browser.pictures import thumbnail
+from openended.browser import stills
+from openended.browser.queries import Wanted
 from openended.browser.runs import Missing, Run
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from openended.loop import Loop
 
-FILMS, STILLS = 64, 20_000  # remembered
+FILMS = 64  # remembered
 BATCH = 256  # tasks whose difficulty is computed at once
-STEPS = 4  # random control steps after which a thumbnail knows what is body and what is obstacle
 _COMPILING = threading.Lock()  # one at a time: two compilations would take both cores from training
+_PICTURING = threading.Lock()  # the same for thumbnails, which take a second and do not wait for a replay
 
 
 class Studio:
     """Makes pictures and replays of one run's tasks. Every method raises `Missing` for what cannot be made."""
 
-    def __init__(self, run: Run):
-        self.run = run
+    def __init__(self, run: Run, pictures: stills.Stills | None = None):
+        self.run, self.pictures = run, pictures or stills.Stills()
         self._lock = threading.Lock()
         self._films: OrderedDict[tuple[Any, ...], dict[str, Any]] = OrderedDict()
-        self._stills: OrderedDict[str, bytes] = OrderedDict()
+        self._families: dict[str, Any] | None = None
+        self._begun: set[str] = set()  # families whose pictures need no compiling any more
+        self._warming: threading.Thread | None = None
         self._params: dict[tuple[str, int], Any] = {}
         self._measuring: threading.Thread | None = None
         self._lifetimes: dict[str, int] | None = None
@@ -46,23 +51,35 @@ class Studio:
     def loop(self) -> Loop:
         """The run's parts, as `openended eval` builds them."""
         from openended import configuration
+
+        made: Loop = self._built(configuration.build)
+        gc.freeze()  # a million objects of JAX stay: no later collection, a tenth of a second each, has to look at them
+        return made
+
+    def families(self) -> dict[str, Any]:
+        """The run's families; nothing of the learner is loaded."""
+        from openended import configuration
+
+        with self._lock:
+            if self._families is None:
+                self._families = self._built(configuration.families)
+            return self._families
+
+    def _built(self, build: Callable[[DictConfig], Any]) -> Any:
         from openended.configuration import ConfigurationError
         from openended.locate import stored_config
         from openended.runfolder import RunFolderError
 
         try:
-            made = configuration.build(stored_config(self.run.folder))
+            return build(stored_config(self.run.folder))
         except (ConfigurationError, RunFolderError) as error:
             raise Missing(f"The run '{self.run.name}' does not fit this version: {error}") from error
         except Exception as error:  # a configuration of another version may lack anything
             raise Missing(f"The run '{self.run.name}' does not fit this version: {type(error).__name__} {error}") from error
-        gc.freeze()  # a million objects of JAX stay: no later collection, a tenth of a second each, has to look at them
-        return made
 
     def family(self, name: str) -> Any:
         """A family of the run."""
-        with self._lock:
-            families = self.loop.families
+        families = self.families()
         if name not in families:
             raise Missing(f"The run '{self.run.name}' has no family '{name[:80]}'; it has {', '.join(families)}.")
         return families[name]
@@ -94,8 +111,7 @@ class Studio:
 
         heldout = self.run.config().get("heldout") or {}
         try:
-            with self._lock:
-                families = self.loop.families
+            families = self.families()
             suite, _ = evaluate.held_out(str(heldout.get("suite")), families)
         except Exception:  # a run or a suite of another version: then there are no intervals
             return {}
@@ -106,24 +122,44 @@ class Studio:
 
     def still(self, id: str) -> bytes:
         """The thumbnail of a task, SVG."""
-        with self._lock:
-            if id in self._stills:
-                return self._stills[id]
         found = self.run.archive().pictured([id])
         if not found:
             raise Missing(f"There is no task '{id[:80]}' in the run '{self.run.name}'.")
-        _, name, vector, goal = found[0]
+        _, family, vector, goal = found[0]
+        name = stills.named(self.run.config(), family, vector, goal)
+        known = self.pictures.get(name)
+        if known is None:
+            known = self._drawn(family, vector, goal)
+            self.pictures.put(name, known)
+        return known
+
+    def _drawn(self, name: str, vector: list[float], goal: dict[str, Any]) -> bytes:
         family = self.family(name)
         if len(vector) != len(family.specs):
             raise Missing(f"The family '{name}' has other numbers in this version.")
-        with _COMPILING:
-            first, last = _start(family)(np.asarray(vector, np.float32))
-        picture = _drawn(family, goal, first, last).encode()
+        if name not in self._begun:  # else nobody waits for what another family compiles
+            with _PICTURING:
+                stills.start(family)
+            self._begun.add(name)
+        return stills.draw(family, vector, goal)
+
+    def warm(self) -> threading.Thread:
+        """Begin, in a thread, to draw the first page of the gallery: of every family one task, then the others."""
         with self._lock:
-            self._stills[id] = picture
-            while len(self._stills) > STILLS:
-                self._stills.popitem(last=False)
-        return picture
+            if self._warming is None:
+                self._warming = threading.Thread(target=self._warm, name="warm", daemon=True)
+                self._warming.start()
+            return self._warming
+
+    def _warm(self) -> None:
+        try:
+            _, tasks = self.run.archive().gallery(Wanted())
+            firsts = {task["family"]: task["id"] for task in reversed(tasks)}
+            for id in dict.fromkeys([*reversed(firsts.values()), *(task["id"] for task in tasks)]):
+                self.still(id)
+            _ = self.loop  # the first replay and the intervals need it
+        except Missing:
+            return  # whoever asks for a picture gets the sentence
 
     def unit_range(self, family: str, name: str, low: float | None, high: float | None) -> tuple[int, float, float]:
         """(index, low, high) in the unit box of bounds in the parameter's own unit; None is no bound."""
@@ -229,23 +265,6 @@ class Studio:
 
 
 @functools.lru_cache(maxsize=32)
-def _start(family: Any) -> Any:
-    """(vector) -> (shapes at the start, shapes after a few random steps): what differs moves."""
-    import jax
-
-    @jax.jit
-    def start(vector):
-        keys = jax.random.split(jax.random.key(0), 2)
-        model = family.prepare(vector)
-        state, _ = family.reset(model, keys[0])
-        actions = jax.random.uniform(keys[1], (STEPS, family.actions), minval=-1.0)
-        last, _ = jax.lax.scan(lambda s, a: (family.step(model, s, a)[0], None), state, actions)
-        return family.shapes(model, state.physics), family.shapes(model, last.physics)
-
-    return start
-
-
-@functools.lru_cache(maxsize=32)
 def _difficulties(family: Any) -> Any:
     """(vectors [BATCH, D]) -> difficulty [BATCH] in bits."""
     import jax
@@ -258,16 +277,3 @@ def _difficulties(family: Any) -> Any:
         return goals.difficulty(model.task.goal, state.progress.start)
 
     return jax.jit(jax.vmap(one))
-
-
-def _drawn(family: Any, goal: dict[str, Any], first: Any, last: Any) -> str:
-    fixed, body, objects = {}, {}, {}
-    for kind in drawing.KINDS:
-        shape, after = np.asarray(first[kind], float), np.asarray(last[kind], float)
-        there = (shape[:, -1] > 0) & np.all(np.isfinite(shape), axis=1)
-        moves = drawing.moves(np.stack([shape, after]))
-        fixed[kind], body[kind] = shape[there & ~moves].tolist(), shape[there & moves].tolist()
-        rows = np.flatnonzero(there & moves)
-        objects[kind] = np.flatnonzero(np.isin(rows, family.object_rows.get(kind, ()))).tolist()
-    along = drawing.axes(goal["feature"], goal["unit"], len(goal["target"]), family.view)
-    return thumbnail(family.view, goal, along, fixed, body, objects)

@@ -57,18 +57,22 @@ export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) +
 export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 export const PALETTE = ["#3d8fd1", "#e4703a", "#2f9e77", "#cc79a7", "#e69f00", "#56b4e9", "#8a6fd1", "#7f8c99"];
 
-// Thumbnails are fetched three at a time, when they come into view: while the first of a family is compiled, the other
-// connections that a browser allows to one server stay free for the data.
-const waiting = [];
-let loading = 0;
+// Thumbnails are fetched when they come into view, from the top, three at a time: other connections that a browser allows to
+// one server stay free for the data. The first of a family may have to be compiled, one family at a time, so that only one
+// such is asked for at once, and those of the families that are ready overtake it.
+const waiting = [], ready = new Set();
+let loading = 0, compiling = 0;
+const familyOf = (image) => image.dataset.later.split("/").at(-1).split("-")[0];
 function fetchNext() {
-  while (loading < 3 && waiting.length) {
-    const image = waiting.shift();
+  while (loading < 3) {
+    const k = waiting.findIndex((image) => !image.isConnected || ready.has(familyOf(image)) || !compiling);
+    if (k < 0) return;
+    const [image] = waiting.splice(k, 1), family = familyOf(image), first = !ready.has(family);
     if (!image.isConnected) continue;
-    loading += 1;
-    const done = () => { loading -= 1; fetchNext(); };
-    image.addEventListener("load", done, { once: true });
-    image.addEventListener("error", done, { once: true });
+    loading += 1; compiling += first;
+    const done = (drawn) => { loading -= 1; compiling -= first; if (drawn) ready.add(family); image.parentElement?.classList.add(drawn ? "drawn" : "undrawn"); fetchNext(); };
+    image.addEventListener("load", () => done(true), { once: true });
+    image.addEventListener("error", () => { image.removeAttribute("src"); done(false); }, { once: true });
     image.src = image.dataset.later;
   }
 }
@@ -76,7 +80,7 @@ const watcher = new IntersectionObserver((entries) => {
   for (const { isIntersecting, target } of entries) if (isIntersecting) { watcher.unobserve(target); waiting.push(target); }
   fetchNext();
 }, { rootMargin: "200px" });
-/** The thumbnail of a task. */
+/** The thumbnail of a task; until it is there, its place is held. */
 export function picture(id, width, height) {
   const image = el("img", { alt: "", width, height, "data-later": thumb(id) });
   watcher.observe(image);

@@ -1,18 +1,19 @@
 // The tree of descent: laid out once by d3-hierarchy, drawn on a canvas, so that ten thousand tasks stay smooth.
 import { hierarchy, tree } from "./vendor/d3-hierarchy/d3-hierarchy.mjs";
-import { asked, bind, byId, canvas, colour, data, el, fill, follow, home, number, options, PALETTE, remember, sorry, taskPage } from "./common.js";
+import { asked, bind, byId, canvas, colour, data, el, fill, follow, home, isStatic, number, options, PALETTE, remember, sorry, taskPage } from "./common.js";
 
 const node = byId("tree"), form = byId("choose");
 const view = { x: 0, y: 0, zoom: 1 };
-let gap = 150, columns = null, root = null, dots = [], focus = null, folded = new Set(), depth = 1, fitted = false;
+let gap = 150, columns = null, root = null, dots = [], focus = null, folded = new Set(), depth = 1, fitted = false, again = 0;
+const known = new Map(); // difficulty in bits, by task
 
-const values = bind(form, () => { fitted = false; build(); });
+const values = bind(form, () => { fitted = false; build(); if (form.elements.colour.value === "difficulty") measure(); });
 const paint = canvas(node, draw);
 
 function build() {
   if (!columns) return;
   const now = values();
-  remember({ ...now, show: now.show === "accepted" ? "" : now.show, colour: now.colour === "family" ? "" : now.colour });
+  remember({ ...now, show: now.show === "accepted" ? "" : now.show, colour: now.colour === "family" ? "" : now.colour, fold: [...folded].map((i) => columns.id[i]).join(" ") });
   const n = columns.id.length, wanted = new Uint8Array(n);
   for (let i = 0; i < n; i++) {
     if (now.family && columns.family[i] !== now.family) continue;
@@ -32,6 +33,18 @@ function build() {
   legend(now);
   if (!fitted) fit();
   paint();
+}
+/** Difficulties are computed by the server when a reader wants to see them; until all are there, ask again. */
+async function measure() {
+  clearTimeout(again);
+  try {
+    const { bits, note } = await data("difficulty.json");
+    bits.forEach((value, i) => { if (value !== null) known.set(columns.id[i], value); });
+    columns.difficulty = columns.id.map((id) => known.get(id) ?? null);
+    byId("note").textContent = note;
+    paint();
+    if (note && !isStatic) again = setTimeout(measure, 1500);
+  } catch (error) { sorry(error); }
 }
 const px = (d) => (d.depth - 1) * gap, py = (d) => d.x * 11;
 function fit() {
@@ -120,6 +133,11 @@ const open = (d) => { if (d) location.href = taskPage(columns.id[d.data.i]); };
 const fold = (d) => { if (!d?.data.children.length) return; const { i } = d.data; if (folded.has(i)) folded.delete(i); else folded.add(i); fitted = true; build(); focus = dots.find((o) => o.data.i === i) ?? null; tell(focus); };
 function zoomAt(mx, my, factor) { const zoom = Math.min(8, Math.max(0.02, view.zoom * factor)); view.x = mx - ((mx - view.x) * zoom) / view.zoom; view.y = my - ((my - view.y) * zoom) / view.zoom; view.zoom = zoom; paint(); }
 
+const middle = (factor) => { const { width, height } = node.getBoundingClientRect(); zoomAt(width / 2, height / 2, factor); };
+byId("in").addEventListener("click", () => middle(1.5));
+byId("out").addEventListener("click", () => middle(1 / 1.5));
+byId("whole").addEventListener("click", () => { fit(); paint(); });
+
 let drag = null;
 node.addEventListener("wheel", (event) => { event.preventDefault(); const box = node.getBoundingClientRect(); zoomAt(event.clientX - box.left, event.clientY - box.top, Math.exp(-event.deltaY / 400)); }, { passive: false });
 node.addEventListener("pointerdown", (event) => { drag = { x: event.clientX, y: event.clientY, far: 0 }; node.setPointerCapture(event.pointerId); });
@@ -147,6 +165,10 @@ follow(async () => {
     columns = await data("lineage.json");
     options(form.elements.family, [...new Set(columns.family)].sort(), "all");
     if (asked().family) form.elements.family.value = asked().family;
+    columns.difficulty = columns.id.map((id) => known.get(id) ?? null);
+    const named = new Set((asked().fold ?? "").split(" ")); // a roll-back may have given a task another row
+    folded = new Set(columns.id.flatMap((id, i) => (named.has(id) ? [i] : [])));
     build();
+    if (values().colour === "difficulty") await measure();
   } catch (error) { sorry(error, byId("count")); }
 });

@@ -2,8 +2,9 @@
 import { asked, bind, byId, canvas, colour, data, el, fill, follow, number, options, percent, remember, sorry, table, taskPage } from "./common.js";
 
 const node = byId("matrix"), form = byId("choose");
-let memory = null, rows = [], versions = [], cells = new Map(), spot = null;
-const LEFT = 52, TOP = 22;
+let memory = null, rows = [], versions = [], spot = null;
+let cells = new Map(); // row of memory.tasks -> learner version -> [successes, lifetimes, forgotten]
+const LEFT = 52, TOP = 22, LISTED = 300;
 const values = bind(form, () => order());
 const paint = canvas(node, draw);
 
@@ -12,16 +13,17 @@ function order() {
   const now = values();
   remember({ ...now, order: now.order === "accepted" ? "" : now.order });
   const lost = new Set(memory.forgotten_now), times = new Array(memory.tasks.length).fill(0);
-  for (const [row, , , , forgotten] of memory.cells) times[row] += forgotten;
+  for (const [row, tests] of cells) for (const cell of tests.values()) times[row] += cell[2];
   rows = memory.tasks.map((_, i) => i).filter((i) => !now.family || memory.families[i] === now.family);
   if (now.order === "forgotten") rows.sort((a, b) => lost.has(memory.tasks[b]) - lost.has(memory.tasks[a]) || times[b] - times[a]);
   if (now.order === "family") rows.sort((a, b) => memory.families[a].localeCompare(memory.families[b]) || a - b);
-  const place = new Map(memory.tasks.map((id, i) => [id, i])), n = memory.cells.length, sum = times.reduce((a, b) => a + b, 0);
+  const place = new Map(memory.tasks.map((id, i) => [id, i])), n = times.length && [...cells.values()].reduce((sum, tests) => sum + tests.size, 0), sum = times.reduce((a, b) => a + b, 0);
   byId("count").textContent = n ? `${number(rows.length)} tasks, ${number(versions.length)} learners, ${number(n)} tests, of which ${number(sum)} found a task forgotten; ${number(lost.size)} are forgotten now.` : "No accepted task was tested yet.";
-  table(byId("forgotten"), ["task", "family", ["tests", "n"], ["found forgotten", "n"], ["latest", "n"]], memory.forgotten_now.map((id) => {
-    const i = place.get(id), own = [...(cells.get(i)?.values() ?? [])], last = own.at(-1);
-    return [el("a", { href: taskPage(id) }, id), memory.families[i], own.length, times[i], last ? `${last[2]} of ${last[3]}, learner ${last[1]}` : "–"];
+  table(byId("forgotten"), ["task", "family", ["tests", "n"], ["found forgotten", "n"], ["latest", "n"]], memory.forgotten_now.slice(-LISTED).reverse().map((id) => {
+    const i = place.get(id), own = [...(cells.get(i) ?? [])], last = own.at(-1);
+    return [el("a", { href: taskPage(id) }, id), memory.families[i], own.length, times[i], last ? `${last[1][0]} of ${last[1][1]}, learner ${last[0]}` : "–"];
   }));
+  byId("more").textContent = lost.size > LISTED ? `The newest ${LISTED} of ${number(lost.size)}; the gallery shows all with the status forgotten.` : "";
   if (!memory.forgotten_now.length) fill(byId("forgotten"), el("tbody", {}, el("tr", {}, el("td", {}, "No accepted task is forgotten."))));
   paint();
 }
@@ -35,8 +37,8 @@ function draw(pen, width, height) {
   const losses = [];
   for (const [r, i] of rows.entries()) for (const [version, cell] of cells.get(i) ?? []) {
     const x = LEFT + column.get(version) * w, y = TOP + r * h;
-    if (cell[4]) { losses.push([x, y]); continue; }
-    pen.fillStyle = cell[2] / cell[3] >= 0.75 ? ink.kept : ink.weak;
+    if (cell[2]) { losses.push([x, y]); continue; }
+    pen.fillStyle = cell[0] / cell[1] >= 0.75 ? ink.kept : ink.weak;
     pen.fillRect(x + gap, y + gap, Math.max(1, w - 2 * gap), Math.max(1, h - 2 * gap));
   }
   pen.fillStyle = ink.lost; // last, and never thinner than can be seen
@@ -54,7 +56,7 @@ function tell(r, k) {
   spot = r >= 0 && r < rows.length && k >= 0 && k < versions.length ? { r, k } : null;
   if (!spot) { byId("tip").textContent = ""; paint(); return; }
   const i = rows[r], version = versions[k], cell = cells.get(i)?.get(version);
-  byId("tip").textContent = `${memory.tasks[i]}, learner ${version}: ${cell ? `${cell[4] ? "forgotten" : "kept"}, solved ${cell[2]} of ${cell[3]} (${percent(cell[2] / cell[3])})` : memory.accepted_at[i] !== null && version < memory.accepted_at[i] ? "not accepted yet" : "not tested"}`;
+  byId("tip").textContent = `${memory.tasks[i]}, learner ${version}: ${cell ? `${cell[2] ? "forgotten" : "kept"}, solved ${cell[0]} of ${cell[1]} (${percent(cell[0] / cell[1])})` : memory.accepted_at[i] !== null && version < memory.accepted_at[i] ? "not accepted yet" : "not tested"}`;
   paint();
 }
 const open = () => { if (spot) location.href = taskPage(memory.tasks[rows[spot.r]]); };
@@ -68,9 +70,8 @@ node.addEventListener("keydown", (event) => {
 follow(async () => {
   try {
     memory = await data("memory.json");
-    versions = [...new Set(memory.cells.map((cell) => cell[1]))].sort((a, b) => a - b);
-    cells = new Map();
-    for (const cell of memory.cells) { if (!cells.has(cell[0])) cells.set(cell[0], new Map()); cells.get(cell[0]).set(cell[1], cell); }
+    cells = new Map(memory.cells.map((row, i) => [i, new Map(Array.from({ length: row.length / 4 }, (_, k) => [row[4 * k], row.slice(4 * k + 1, 4 * k + 4)]))]));
+    versions = [...new Set([...cells.values()].flatMap((tests) => [...tests.keys()]))].sort((a, b) => a - b);
     options(form.elements.family, [...new Set(memory.families)].sort(), "all");
     if (asked().family) form.elements.family.value = asked().family;
     order();

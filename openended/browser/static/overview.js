@@ -5,17 +5,18 @@ import { plot } from "./plots.js";
 const COLOURS = { accepted: PALETTE[0], retained: PALETTE[2], first: PALETTE[4], last: PALETTE[0], hidden: PALETTE[3] };
 const PURPOSES = ["learn", "verify", "retention", "screen", "witness", "audit"];
 const KINDS = { accepted: PALETTE[2], frontier: PALETTE[0], rejected: PALETTE[7], quarantined: PALETTE[1], forgotten: "#e0452c", restored: PALETTE[4] };
-let last = null, health = null;
+const TASKS = ["accepted", "rejected", "quarantined", "frontier"]; // events whose reason a task keeps
+let last = null, health = null, intervals = false;
 
 async function show() {
   try {
     const overview = await data("overview.json");
     last = overview;
     if (health) strip(health);
-    if (!byId("heldout").childElementCount) fill(byId("heldout"), el("p", { class: "empty" }, "Loading …"));
     byId("note").textContent = overview.rounds < 1 ? "The run has no finished round yet: numbers appear with the first." : "";
     numbers(overview); plots(overview); families(overview); reasons(overview); tables();
-    held(await data("heldout.json"));
+    if (!intervals) held(bare(overview.series)); // the intervals need the suite, which the server loads when first asked
+    held(await data("heldout.json")); intervals = true;
   } catch (error) { sorry(error); }
 }
 const tail = (series, key) => (series[key] ?? []).findLast((value) => value !== null) ?? null;
@@ -42,6 +43,8 @@ function plots({ series, happenings }) {
   const changes = Object.entries(counts).filter(([, values]) => values.some(Boolean)).map(([name, values]) => ({ name, values, colour: KINDS[name] }));
   plot(byId("happenings"), rounds, changes, { label: "round", xformat: number });
 }
+/** What heldout.json tells, without intervals. */
+const bare = (series) => ({ steps: series.steps_total ?? [], lifetimes: {}, success: Object.fromEntries(Object.entries(series).filter(([key]) => key.startsWith("heldout_")).map(([key, values]) => [key, values.map((value) => [value, null, null])])) });
 function held({ steps, success, lifetimes }) {
   const lines = [];
   for (const [key, name, colour, dash] of [["heldout_last", "last episode", COLOURS.last], ["heldout_first", "first episode", COLOURS.first, [6, 4]], ["heldout_last_hidden", "hidden goals, last", COLOURS.hidden], ["heldout_first_hidden", "hidden goals, first", COLOURS.hidden, [6, 4]]]) {
@@ -67,7 +70,15 @@ function reasons({ happenings }) {
     sum.count += count; sum.last = Math.max(sum.last, round); sums.set(key, sum);
   }
   const rows = [...sums.values()].sort((a, b) => b.count - a.count);
-  table(byId("reasons"), ["what", "reason", ["how often", "n"], ["first round", "n"], ["last round", "n"]], rows.map((r) => [r.kind, ["accepted", "rejected", "quarantined", "frontier"].includes(r.kind) ? el("a", { href: `gallery.html?reason=${encodeURIComponent(r.reason)}` }, r.reason) : r.reason, number(r.count), r.first, r.last]));
+  overTime(happenings, rows.filter((r) => r.reason).slice(0, PALETTE.length));
+  table(byId("reasons"), ["what", "reason", ["how often", "n"], ["first round", "n"], ["last round", "n"]], rows.map((r) => [r.kind, TASKS.includes(r.kind) ? el("a", { href: `gallery.html?reason=${encodeURIComponent(r.reason)}` }, r.reason) : r.reason, number(r.count), r.first, r.last]));
+}
+/** The most frequent reasons, how often in each round. */
+function overTime(happenings, rows) {
+  const rounds = [...new Set(happenings.map((row) => row[0]))].sort((a, b) => a - b), place = new Map(rounds.map((round, i) => [round, i]));
+  const lines = rows.map(({ kind, reason }, i) => ({ kind, reason, name: reason === kind ? kind : `${kind}: ${reason}`, colour: PALETTE[i], values: rounds.map(() => 0) }));
+  for (const [round, kind, reason, count] of happenings) { const line = lines.find((one) => one.kind === kind && one.reason === reason); if (line) line.values[place.get(round)] += count; }
+  plot(byId("why"), rounds, lines, { label: "round", xformat: number });
 }
 function tables() {
   const links = ["tasks", "events", "evaluations", "parentage", "metrics"].flatMap((name) => ["csv", "json"].map((form) => el("a", { href: `${home}table/${name}.${form}` }, `${name}.${form}`)));

@@ -38,6 +38,5 @@ export function plot(node, x, lines, { label = "environment steps", format = num
   drawn.set(node, made);
   node.redraw = () => plot(node, x, lines, { label, format, range, height, xformat });
 }
-new ResizeObserver(() => {}).observe(document.body);
 addEventListener("resize", () => { for (const [node, made] of drawn) made.setSize({ width: Math.max(260, node.clientWidth), height: made.height }); });
 document.addEventListener("theme", () => { for (const node of [...drawn.keys()]) node.redraw(); });
