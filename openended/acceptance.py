@@ -139,7 +139,7 @@ class PowerPlay(AbstractAcceptance):
     miss: float = 0.02
     false_alarm: float = 0.001
     spending: str = "per_round"
-    sample: int = 256
+    sample: int = 512
 
     def __post_init__(self) -> None:
         super().__post_init__()
