@@ -12,8 +12,9 @@ with ``s_i = 1 / sqrt(sensors)`` for those that exist and likewise ``a_j``. Sums
 do not depend on their number: what was learned in one body goes on in any other, without padding. What a sensor is for has to
 be found out from what happens, in every lifetime anew.
 
-Sources: Kirsch and Schmidhuber 2021 (VSML, arXiv 2012.14905), equations 4 to 6; Kirsch et al. 2022 ("Introducing symmetries to
-black box meta reinforcement learning", arXiv 2109.10781), equations 5 to 8, whose sums are here scaled by roots of counts.
+Sources: Kirsch and Schmidhuber 2021 (VSML, arXiv 2012.14905), and for reinforcement learning Kirsch et al. 2022 ("Introducing
+symmetries to black box meta reinforcement learning", arXiv 2109.10781). Here sums are scaled by roots of counts, and a
+critic is added for PPO.
 """
 
 from __future__ import annotations
