@@ -41,6 +41,7 @@ OPENENDED = {
             "traces",
             "stopwatch",
             "summary",
+            "annecs",
         ],
         5,
     ),
