@@ -206,7 +206,7 @@ def report(suite: str, tasks: Sequence[HeldOut], success: Mapping[str, Success],
     rates = {learner: outcome.mean(axis=1) for learner, outcome in success.items()}
     per_task = []
     for i, task in enumerate(tasks):
-        row = {"family": task.family, "description": "", "group": task.group, "size": task.size}
+        row: dict[str, Any] = {"family": task.family, "description": "", "group": task.group, "size": task.size}
         row |= {"trained_first": float(rates["trained"][i, 0]), "trained_halves": _halves(success["trained"][i, :, -1])}
         per_task.append({**row, **{f"{learner}_last": float(rate[i, -1]) for learner, rate in rates.items()}})
     found = {}

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from openended import ablate, cli, configuration
+from openended import ablate, cli, configuration, making
 from openended.configuration import ConfigurationError
 
 TINY = ["experiment=probe", "loop.candidates=16", "loop.entries=8", "loop.updates=1", "loop.rows=16", "heldout.every=0"]
@@ -35,7 +35,7 @@ def test_every_arm_composes(arm, tmp_path):
     ablate.check(plan)
     config = configuration.read(plan.overrides(arm, 3))
     assert (config.run.name, config.run.seed, config.run.steps) == (f"{arm}-3", 3, 100_000)
-    assert config.run.rounds == ablate.ROUNDS and config.run.root == str(tmp_path / "sweep")
+    assert config.run.rounds == making.ROUNDS and config.run.root == str(tmp_path / "sweep")
     off = {part for part in ("generator", "objective", "acceptance") if config[part]._target_.endswith("Off")}
     meant = {"both_off": {"generator", "objective"}, "all_off": {"generator", "objective", "acceptance"}}
     assert off == meant.get(arm, {arm.removesuffix("_off")} if arm.endswith("_off") else set())
@@ -60,7 +60,14 @@ def test_an_arm_of_ones_own(tmp_path):
         ("ablate.seeds=[1,1]", "ablate.seeds is [1, 1]"),
         ("ablate.seeds=[-1]", "ablate.seeds is [-1]"),
         ("ablate.seeds=many", "ablate.seeds is many"),
-        ("ablate.lifetimes=0", "ablate.lifetimes is 0"),
+        ("ablate.lifetimes=1", "ablate.lifetimes is 1; allowed: a whole number of at least 2"),
+        ("ablate.launcher=fly", "ablate.launcher is fly; allowed: serial, joblib, submitit"),
+        ("ablate.jobs=2", "ablate.jobs is 2; allowed: 1 with ablate.launcher=serial"),
+        ("ablate.jobs=0", "ablate.jobs is 0; allowed: a whole number of at least 1"),
+        ("ablate.submitit.minutes=0", "ablate.submitit.minutes is 0; allowed: a whole number of at least 1"),
+        ("ablate.submitit.cluster=moon", "ablate.submitit.cluster is moon; allowed: slurm, local or null"),
+        ("ablate.submitit.memory_gb=much", "ablate.submitit.memory_gb is much; allowed: a whole number of at least 1, or null"),
+        ("ablate.submitit.partition=3", "ablate.submitit.partition is 3; allowed: a name or null"),
         ("ablate.name=a/b", "ablate.name is 'a/b'"),
         ("ablate.nonsense=1", "nonsense"),
         ("ablate.overrides.full=generator", "ablate.overrides.full is generator; allowed: a list"),
@@ -91,9 +98,9 @@ class Script:
     def __init__(self):
         self.calls, self.codes = [], {}
 
-    def __call__(self, words, log, lock, keep=False):
+    def __call__(self, words, log, lock, keep=False, cores=()):
         self.calls.append((words[0], log.parent.name))
-        self.words, self.code = words, self.codes.get(self.calls[-1], 0)
+        self.words, self.log, self.code = words, log, self.codes.get(self.calls[-1], 0)
         return self
 
     def wait(self, stop):
@@ -106,15 +113,18 @@ class Script:
         level = 0.75 if "full" in self.words[1] else 0.25
         group = {"learners": {"trained": {"episode_success": [{"mean": level}]}}}
         rows = [{**row, "trained_last": level, "trained_first": 0.0, "wiped_last": 0.0} for row in ROWS]
-        return json.dumps({"suite": "handmade-v2", "per_task": rows, "groups": {"all": group}})
+        rows = [{**row, "trained_halves": [level, level]} for row in rows]
+        groups = dict.fromkeys(("all", "probe", "hidden_goal"), group)
+        return json.dumps({"suite": "handmade-v2", "per_task": rows, "groups": groups})
 
 
 @pytest.fixture
 def script(monkeypatch):
     made = Script()
     facts = {"steps": {"learn": 100_000}, "accepted": 2, "retained": 1, "rounds": 3, "seconds": 60.0}
-    monkeypatch.setattr(ablate, "Child", made)
-    monkeypatch.setattr(ablate, "facts", lambda plan, path: facts | {"lifetimes": plan.lifetimes})
+    facts |= {"annecs": 2, "retained_annecs": 1, "transfer": None, "versions": {"python": "3.11"}}
+    monkeypatch.setattr(making, "Child", made)
+    monkeypatch.setattr(making, "facts", lambda plan, path: facts | {"lifetimes": plan.lifetimes})
     return made
 
 
@@ -127,7 +137,9 @@ def test_a_sweep_from_beginning_to_end(script, tmp_path, capsys):
     assert script.calls[:4] == [("train", "full-0"), ("eval", "full-0"), ("train", "all_off-0"), ("eval", "all_off-0")]
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"10 runs of 100k steps (2 arms, 5 seeds) in {tmp_path / 'sweep'}"
-    assert "to go] 1/10 full-0: success in the last episode: all 0.75; accepted 2, 100k steps, 1:00" in lines[1]
+    assert (
+        "to go] 1/10 full-0: success in the last episode: all 0.75, hidden_goal 0.75; accepted 2, 100k steps, 1:00" in lines[1]
+    )
     assert lines[-1] == f"Report: {tmp_path / 'sweep' / 'report.md'}"
     found = report(tmp_path)
     assert found["arms"]["full"]["handmade-v2/hidden_goal"] == {"iqm": 0.75, "low": 0.75, "high": 0.75, "seeds": 5}
