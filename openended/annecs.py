@@ -11,9 +11,9 @@ lifetimes in the archive:
 - solved: the mean of two e-values against "p <= solve", of the last `new` evaluation (at acceptance) and of the last `audit`
   (the final learner), is at least 20. A mean of e-values is one for "neither of the two learners solves it".
 
-20 is a level of 5 % for each statement about each task, uncorrected. `powerplay` tests until it knows, and its accepted skills
-nearly all count. `off` measures 16 lifetimes each and must show at most 2 successes before, and 16 of 16 at acceptance or in
-the final audit: few lifetimes prove little, so that its count is rather too low.
+20 is a level of 5 % for each statement about each task, uncorrected. `powerplay` tests until it knows, mostly at a stricter
+level. `off` measures 16 lifetimes each and must show at most 2 successes before, and 16 of 16 at acceptance or in the final
+audit: few lifetimes prove little, so that its count is rather too low.
 
 Retained ANNECS: of these, those whose last audit has likelihood for p = solve at least as high as for p = forget.
 

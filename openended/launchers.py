@@ -14,6 +14,8 @@ import importlib.util
 import itertools
 import os
 import queue
+import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -79,13 +81,17 @@ def _joblib(launch: Launch, runs: Sequence[Run], stop: Callable[[], bool], lock:
     free: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
     for cores in shares(launch.jobs):
         free.put(cores)
+    over = threading.Event()  # nothing new begins, even before the sweep has seen why
 
     def one(run: Run) -> tuple[Run, Outcome]:
         cores = free.get()
         try:
-            return run, making.make(launch.plan, *run, stop, lock, cores)
+            outcome = making.make(launch.plan, *run, lambda: over.is_set() or stop(), lock, cores)
         finally:
             free.put(cores)
+        if outcome.stopped or outcome.refused:
+            over.set()
+        return run, outcome
 
     parallel = joblib.Parallel(n_jobs=launch.jobs, backend="threading", batch_size=1, return_as="generator_unordered")
     yield from parallel(joblib.delayed(one)(run) for run in runs)
@@ -155,8 +161,9 @@ def _outcome(submitted: Any, stopping: bool) -> Outcome:
         return Outcome(stopped=True)
     error = submitted.exception()
     if error is not None:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip(" -")]
-        return Outcome(f"job {submitted.job_id} ended without a result: {lines[0]} (see {submitted.paths.stderr})")
+        told, *shown = re.split(r"\n-{20,}\n", str(error))  # what submitit says, then a trace or a log, whose end is the cause
+        why = (shown[0].strip() if shown else "") or " ".join(told.split())
+        return Outcome(f"job {submitted.job_id} gave no result: {why.splitlines()[-1]} (see {submitted.paths.stderr})")
     outcome: Outcome = submitted.result()
     if outcome.stopped:  # by the cluster: out of time, or preempted
         return Outcome(f"job {submitted.job_id} was interrupted and saved; the same command goes on")

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from openended import ablate, cli, configuration, making
+from openended import ablate, cli, configuration, launchers, making
+from openended.archive import Archive
 from openended.configuration import ConfigurationError
 
 TINY = ["experiment=probe", "loop.candidates=16", "loop.entries=8", "loop.updates=1", "loop.rows=16", "heldout.every=0"]
@@ -201,8 +202,12 @@ def test_a_run_of_other_values_is_not_taken_for_one_of_this_sweep(script, tmp_pa
     assert script.calls == []
 
 
-def start(root):
-    command = [sys.executable, "-m", "openended.cli", "ablate", *sweep(root, seeds="2", lifetimes=4)]
+SIDE_BY_SIDE = ("ablate.launcher=joblib", "ablate.jobs=2")
+ON_A_CLUSTER = ("ablate.launcher=submitit", "ablate.submitit.cluster=local")
+
+
+def start(root, *more, **which):
+    command = [sys.executable, "-m", "openended.cli", "ablate", *sweep(root, *more, lifetimes=4, **{"seeds": "2", **which})]
     environment = {**os.environ, "PYTHONPATH": os.getcwd()}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
@@ -213,31 +218,95 @@ def wait_for(path, process):
         time.sleep(0.05)
 
 
-@pytest.mark.slow
-def test_two_arms_and_two_seeds_killed_and_stopped_in_between(tmp_path):
-    folder = tmp_path / "sweep"
-    process = start(tmp_path)
-    wait_for(folder / "all_off-0" / "metrics.jsonl", process)  # in the middle of the second run
+def done(process, code=0):
+    """What a sweep printed until it ended with this code."""
+    text, _ = process.communicate(timeout=600)
+    assert process.returncode == code, text
+    assert "Traceback" not in text and "Warning" not in text
+    return text
+
+
+def killed(process):
     process.kill()
     process.communicate()
-    first = (folder / "full-0" / "holdout.json").stat().st_mtime_ns
-    process = start(tmp_path)
+
+
+def evaluated(root, run):
+    """When a run was evaluated: another time if it was made again."""
+    return (root / "sweep" / run / "holdout.json").stat().st_mtime_ns
+
+
+def measured(value):
+    """A report or an evaluation without what took time."""
+    if isinstance(value, dict):
+        return {key: measured(part) for key, part in value.items() if key != "seconds"}
+    return value
+
+
+@pytest.fixture(scope="module")
+def serial(tmp_path_factory):
+    """Two arms and two seeds, one run after another, killed and stopped in between; its folder of runs."""
+    root = tmp_path_factory.mktemp("serial")
+    folder = root / "sweep"
+    process = start(root)
+    wait_for(folder / "all_off-0" / "metrics.jsonl", process)  # in the middle of the second run
+    killed(process)
+    first = evaluated(root, "full-0")
+    process = start(root)
     wait_for(folder / "full-1" / "config.yaml", process)
     process.send_signal(signal.SIGTERM)
-    text, _ = process.communicate(timeout=300)
-    assert process.returncode == 75, text
-    assert "the same command goes on" in text and list(report(tmp_path)["budgets"]) == ["full", "all_off"]
-    process = start(tmp_path)
-    text, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, text
-    assert "2 are finished already" in text and "Traceback" not in text and "Warning" not in text
-    assert (folder / "full-0" / "holdout.json").stat().st_mtime_ns == first
-    found = report(tmp_path)
+    text = done(process, 75)
+    assert "the same command goes on" in text and list(report(root)["budgets"]) == ["full", "all_off"]
+    assert "2 are finished already" in done(start(root)) and evaluated(root, "full-0") == first
+    return root
+
+
+@pytest.mark.slow
+def test_two_arms_and_two_seeds_killed_and_stopped_in_between(serial):
+    found, folder = report(serial), serial / "sweep"
     assert {arm: levels["handmade-v2/all"]["seeds"] for arm, levels in found["arms"].items()} == {"full": 2, "all_off": 2}
     assert found["details"]["full"]["seeds"] == [0, 1] and all(sum(row) > 0 for row in found["budgets"].values())
     assert {row["verdict"] for row in found["comparisons"]} <= {"not distinguishable", "unequal budgets"}
-    assert (folder / "report.md").exists() and (folder / "report.png").exists()
+    assert all((folder / name).exists() for name in ("report.md", "report.png", "profiles.png"))
     for arm in ("full", "all_off"):
         path = folder / f"{arm}-1"
         assert cli.main(["archive", "check", str(path)]) == 0
-        assert json.loads((path / "holdout.json").read_text())["tasks"] == 7
+        evaluation = json.loads((path / "holdout.json").read_text())
+        assert evaluation["tasks"] == 7 and evaluation["run"]["versions"]["packages"]["jax"]
+        assert 0 <= evaluation["run"]["retained_annecs"] <= evaluation["run"]["annecs"] <= evaluation["run"]["accepted"]
+
+
+@pytest.mark.slow
+def test_side_by_side_gives_the_same_report_also_when_killed(serial, tmp_path):
+    process = start(tmp_path, *SIDE_BY_SIDE)
+    wait_for(tmp_path / "sweep" / "all_off-0" / "holdout.json", process)
+    wait_for(tmp_path / "sweep" / "full-0" / "holdout.json", process)
+    killed(process)
+    times = [evaluated(tmp_path, run) for run in ("full-0", "all_off-0")]
+    text = done(start(tmp_path, *SIDE_BY_SIDE))
+    assert "2 are finished already" in text and times == [evaluated(tmp_path, run) for run in ("full-0", "all_off-0")]
+    assert measured(report(tmp_path)) == measured(report(serial))
+    cores = {len(share) for share in launchers.shares(2)}
+    for run in ("full-0", "all_off-1"):
+        environment = json.loads((tmp_path / "sweep" / run / "environment.json").read_text())
+        assert environment["threads"]["usable_cores"] in cores
+
+
+@pytest.mark.slow
+def test_a_job_of_a_cluster_is_the_same_run_also_when_stopped_and_left_alone(serial, tmp_path):
+    folder, which = tmp_path / "sweep", {"arms": "[full]", "seeds": "1"}
+    process = start(tmp_path, *ON_A_CLUSTER, **which)
+    wait_for(folder / "full-0" / "metrics.jsonl", process)
+    process.send_signal(signal.SIGTERM)
+    assert "the same command goes on" in done(process, 75)
+    process = start(tmp_path, *ON_A_CLUSTER, **which)
+    log = folder / "full-0" / "log.txt"
+    while log.read_text().count("resumed") == 0:
+        assert process.poll() is None
+        time.sleep(0.05)
+    killed(process)  # its job goes on, and the next one finds the run finished
+    assert "1/1 full-0: success" in done(start(tmp_path, *ON_A_CLUSTER, **which))
+    mine, theirs = (json.loads((root / "sweep" / "full-0" / "holdout.json").read_text()) for root in (tmp_path, serial))
+    assert measured(mine) == measured(theirs)
+    with Archive(folder / "full-0" / "archive.db", readonly=True) as archive:
+        assert len(archive.events("resumed")) == 1
