@@ -29,6 +29,9 @@ from openended.subprocesses import only_one
 Run = tuple[str, int]  # arm and seed
 STOP = "stop"  # a file in the sweep's folder that tells the jobs of a cluster to save and stop
 POLL_SECONDS = 0.2
+SHOW_SECONDS = (
+    120.0  # until what a job wrote must be seen here: network file systems remember for a while that it was not there
+)
 
 
 class Cluster(NamedTuple):
@@ -125,7 +128,8 @@ def _submitit(launch: Launch, runs: Sequence[Run], stop: Callable[[], bool], loc
             yield from ((run, Outcome(stopped=True)) for run in waiting)
             waiting.clear()
         for run in [run for run, submitted in jobs.items() if submitted.done()]:
-            yield run, _outcome(jobs.pop(run), stop())
+            outcome = _outcome(jobs.pop(run), stop())
+            yield run, outcome if any(outcome) else _seen(plan, run)
         time.sleep(POLL_SECONDS)
 
 
@@ -168,6 +172,17 @@ def _outcome(submitted: Any, stopping: bool) -> Outcome:
     if outcome.stopped:  # by the cluster: out of time, or preempted
         return Outcome(f"job {submitted.job_id} was interrupted and saved; the same command goes on")
     return outcome
+
+
+def _seen(plan: Plan, run: Run) -> Outcome:
+    """That of a run whose job is done: it is finished, and in time its evaluation is there."""
+    limit = time.monotonic() + SHOW_SECONDS
+    while making.finished(plan, *run) is None:
+        if time.monotonic() > limit:
+            path = plan.path(*run) / making.EVALUATION
+            return Outcome(f"its job is done, but {path} is not seen here: the folder must be one that all nodes share")
+        time.sleep(POLL_SECONDS)
+    return Outcome()
 
 
 LAUNCHERS = {"serial": _serial, "joblib": _joblib, "submitit": _submitit}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -110,7 +111,7 @@ def facts(plan: Plan, path: Path) -> dict[str, Any]:
         **{name: int(last[name]) for name in ("accepted", "retained")},
         **skills,
         **{"rounds": rounds, "seconds": seconds, "lifetimes": plan.lifetimes},
-        "versions": {key: environment[key] for key in ("python", "packages")},
+        "versions": {"openended": version("openended"), **{key: environment[key] for key in ("python", "packages")}},
     }
 
 

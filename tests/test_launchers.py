@@ -37,6 +37,7 @@ def made(monkeypatch):
         return Outcome("it broke" if (arm, seed) in found["fails"] else "")
 
     monkeypatch.setattr(making, "make", make)
+    monkeypatch.setattr(making, "finished", lambda _, *run: {} if run in found["runs"] else None)
     return found
 
 
@@ -126,6 +127,13 @@ def test_a_job_that_the_cluster_interrupts_is_a_problem_and_not_the_end(tmp_path
     monkeypatch.setattr(making, "make", lambda *_: Outcome(stopped=True))
     found = dict(launch(tmp_path, "submitit")(RUNS[:2], NEVER, 0))
     assert all("was interrupted and saved; the same command goes on" in outcome.problem for outcome in found.values())
+
+
+def test_a_run_whose_evaluation_is_not_seen_here_is_a_problem(tmp_path, made, monkeypatch):
+    monkeypatch.setattr(launchers, "SHOW_SECONDS", 0.0)
+    monkeypatch.setattr(making, "finished", lambda *_: None)
+    ((_, outcome),) = launch(tmp_path, "submitit")(RUNS[:1], NEVER, 0)
+    assert "one-0/holdout.json is not seen here: the folder must be one that all nodes share" in outcome.problem
 
 
 @pytest.mark.parametrize("name", ["joblib", "submitit"])
