@@ -105,6 +105,10 @@ class Reading:
         """All events in order, or those of one kind."""
         return self._events() if kind is None else self._events("kind = ?", [kind])
 
+    def evaluations(self, purpose: str) -> list[EvaluationRow]:
+        """All evaluations of one purpose in order."""
+        return self._evaluations("purpose = ?", [purpose])
+
     def forgotten(self) -> list[str]:
         """Ids of the tasks whose latest `forgotten` or `restored` event says forgotten, in that order."""
         sql = """SELECT task FROM (SELECT task, kind, max(seq) AS seq FROM event WHERE kind IN ('forgotten', 'restored')

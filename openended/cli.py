@@ -245,10 +245,11 @@ def _whole(text: str, least: int) -> int:
 
 
 def _set_up_devices() -> None:
-    """Two host devices use both cores (3x on small bodies), and compiled programs are kept between runs."""
+    """Two host devices use two cores (3x on small bodies), one has to do with a single core; compiled programs are kept."""
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_force_host_platform_device_count" not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={min(2, os.cpu_count() or 1)}".strip()
+        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={min(2, usable)}".strip()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import jax
 

@@ -210,9 +210,9 @@ def report(suite: str, tasks: Sequence[HeldOut], success: Mapping[str, Success],
     rates = {learner: outcome.mean(axis=1) for learner, outcome in success.items()}
     per_task = []
     for i, task in enumerate(tasks):
-        row = {"family": task.family, "description": "", "group": task.group, "size": task.size}
-        first = {"trained_first": float(rates["trained"][i, 0])}
-        per_task.append({**row, **first, **{f"{learner}_last": float(rate[i, -1]) for learner, rate in rates.items()}})
+        row: dict[str, Any] = {"family": task.family, "description": "", "group": task.group, "size": task.size}
+        row |= {"trained_first": float(rates["trained"][i, 0]), "trained_halves": _halves(success["trained"][i, :, -1])}
+        per_task.append({**row, **{f"{learner}_last": float(rate[i, -1]) for learner, rate in rates.items()}})
     found = {}
     for group, rows in groups(tasks).items():
         learners = {learner: {"episode_success": _episodes(outcome[rows], rng)} for learner, outcome in success.items()}
@@ -223,6 +223,12 @@ def report(suite: str, tasks: Sequence[HeldOut], success: Mapping[str, Success],
         }
         found[group] = {"learners": learners, "paired": paired}
     return {"suite": suite, "tasks": len(tasks), "groups": found, "per_task": per_task}
+
+
+def _halves(success: npt.NDArray[np.bool_]) -> list[float] | None:
+    """Success of the first and of the second half of the lifetimes [N], two independent evaluations; None of a single one."""
+    middle = success.size // 2
+    return [float(success[:middle].mean()), float(success[middle:].mean())] if middle else None
 
 
 def groups(tasks: Sequence[HeldOut]) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from openended import ablate, cli, configuration
+from openended import ablate, cli, configuration, launchers, making
 from openended.configuration import ConfigurationError
 
 TINY = ["experiment=probe", "loop.candidates=16", "loop.entries=8", "loop.updates=1", "loop.rows=16", "heldout.every=0"]
@@ -36,7 +36,7 @@ def test_every_arm_composes(arm, tmp_path):
     ablate.check(plan)
     config = configuration.read(plan.overrides(arm, 3))
     assert (config.run.name, config.run.seed, config.run.steps) == (f"{arm}-3", 3, 100_000)
-    assert config.run.rounds == ablate.ROUNDS and config.run.root == str(tmp_path / "sweep")
+    assert config.run.rounds == making.ROUNDS and config.run.root == str(tmp_path / "sweep")
     off = {part for part in ("generator", "objective", "acceptance") if config[part]._target_.endswith("Off")}
     meant = {"both_off": {"generator", "objective"}, "all_off": {"generator", "objective", "acceptance"}}
     meant |= {arm: {"acceptance"} if arm == "accel" else {"generator", "acceptance"} for arm in BASELINES}
@@ -63,7 +63,14 @@ def test_an_arm_of_ones_own(tmp_path):
         ("ablate.seeds=[1,1]", "ablate.seeds is [1, 1]"),
         ("ablate.seeds=[-1]", "ablate.seeds is [-1]"),
         ("ablate.seeds=many", "ablate.seeds is many"),
-        ("ablate.lifetimes=0", "ablate.lifetimes is 0"),
+        ("ablate.lifetimes=1", "ablate.lifetimes is 1; allowed: a whole number of at least 2"),
+        ("ablate.launcher=fly", "ablate.launcher is fly; allowed: serial, joblib, submitit"),
+        ("ablate.jobs=2", "ablate.jobs is 2; allowed: 1 with ablate.launcher=serial"),
+        ("ablate.jobs=0", "ablate.jobs is 0; allowed: a whole number of at least 1"),
+        ("ablate.submitit.minutes=0", "ablate.submitit.minutes is 0; allowed: a whole number of at least 1"),
+        ("ablate.submitit.cluster=moon", "ablate.submitit.cluster is moon; allowed: slurm, local or null"),
+        ("ablate.submitit.memory_gb=much", "ablate.submitit.memory_gb is much; allowed: a whole number of at least 1, or null"),
+        ("ablate.submitit.partition=3", "ablate.submitit.partition is 3; allowed: a name or null"),
         ("ablate.name=a/b", "ablate.name is 'a/b'"),
         ("ablate.nonsense=1", "nonsense"),
         ("ablate.overrides.full=generator", "ablate.overrides.full is generator; allowed: a list"),
@@ -94,9 +101,9 @@ class Script:
     def __init__(self):
         self.calls, self.codes = [], {}
 
-    def __call__(self, words, log, lock, keep=False):
+    def __call__(self, words, log, lock, keep=False, cores=()):
         self.calls.append((words[0], log.parent.name))
-        self.words, self.code = words, self.codes.get(self.calls[-1], 0)
+        self.words, self.log, self.code = words, log, self.codes.get(self.calls[-1], 0)
         return self
 
     def wait(self, stop):
@@ -109,15 +116,18 @@ class Script:
         level = 0.75 if "full" in self.words[1] else 0.25
         group = {"learners": {"trained": {"episode_success": [{"mean": level}]}}}
         rows = [{**row, "trained_last": level, "trained_first": 0.0, "wiped_last": 0.0} for row in ROWS]
-        return json.dumps({"suite": "handmade-v2", "per_task": rows, "groups": {"all": group}})
+        rows = [{**row, "trained_halves": [level, level]} for row in rows]
+        groups = dict.fromkeys(("all", "probe", "hidden_goal"), group)
+        return json.dumps({"suite": "handmade-v2", "per_task": rows, "groups": groups})
 
 
 @pytest.fixture
 def script(monkeypatch):
     made = Script()
     facts = {"steps": {"learn": 100_000}, "accepted": 2, "retained": 1, "rounds": 3, "seconds": 60.0}
-    monkeypatch.setattr(ablate, "Child", made)
-    monkeypatch.setattr(ablate, "facts", lambda plan, path: facts | {"lifetimes": plan.lifetimes})
+    facts |= {"annecs": 2, "retained_annecs": 1, "transfer": None, "versions": {"python": "3.11"}}
+    monkeypatch.setattr(making, "Child", made)
+    monkeypatch.setattr(making, "facts", lambda plan, path: facts | {"lifetimes": plan.lifetimes})
     return made
 
 
@@ -130,7 +140,9 @@ def test_a_sweep_from_beginning_to_end(script, tmp_path, capsys):
     assert script.calls[:4] == [("train", "full-0"), ("eval", "full-0"), ("train", "all_off-0"), ("eval", "all_off-0")]
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"10 runs of 100k steps (2 arms, 5 seeds) in {tmp_path / 'sweep'}"
-    assert "to go] 1/10 full-0: success in the last episode: all 0.75; accepted 2, 100k steps, 1:00" in lines[1]
+    assert (
+        "to go] 1/10 full-0: success in the last episode: all 0.75, hidden_goal 0.75; accepted 2, 100k steps, 1:00" in lines[1]
+    )
     assert lines[-1] == f"Report: {tmp_path / 'sweep' / 'report.md'}"
     found = report(tmp_path)
     assert found["arms"]["full"]["handmade-v2/hidden_goal"] == {"iqm": 0.75, "low": 0.75, "high": 0.75, "seeds": 5}
@@ -192,8 +204,12 @@ def test_a_run_of_other_values_is_not_taken_for_one_of_this_sweep(script, tmp_pa
     assert script.calls == []
 
 
-def start(root):
-    command = [sys.executable, "-m", "openended.cli", "ablate", *sweep(root, seeds="2", lifetimes=4)]
+SIDE_BY_SIDE = ("ablate.launcher=joblib", "ablate.jobs=2")
+ON_A_CLUSTER = ("ablate.launcher=submitit", "ablate.submitit.cluster=local")
+
+
+def start(root, *more, **which):
+    command = [sys.executable, "-m", "openended.cli", "ablate", *sweep(root, *more, lifetimes=4, **{"seeds": "2", **which})]
     environment = {**os.environ, "PYTHONPATH": os.getcwd()}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
@@ -204,31 +220,97 @@ def wait_for(path, process):
         time.sleep(0.05)
 
 
-@pytest.mark.slow
-def test_two_arms_and_two_seeds_killed_and_stopped_in_between(tmp_path):
-    folder = tmp_path / "sweep"
-    process = start(tmp_path)
-    wait_for(folder / "all_off-0" / "metrics.jsonl", process)  # in the middle of the second run
+def done(process, code=0):
+    """What a sweep printed until it ended with this code."""
+    text, _ = process.communicate(timeout=600)
+    assert process.returncode == code, text
+    assert "Traceback" not in text and "Warning" not in text
+    return text
+
+
+def killed(process):
     process.kill()
-    process.communicate()
-    first = (folder / "full-0" / "holdout.json").stat().st_mtime_ns
-    process = start(tmp_path)
+    process.wait()
+    process.stdout.close()  # jobs that live on hold its other end
+
+
+def evaluated(root):
+    """When each run was evaluated: another time if it was made again."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in (root / "sweep").glob("*/holdout.json")}
+
+
+def measured(value):
+    """A report or an evaluation without what took time."""
+    if isinstance(value, dict):
+        return {key: measured(part) for key, part in value.items() if key != "seconds"}
+    return value
+
+
+@pytest.fixture(scope="module")
+def serial(tmp_path_factory):
+    """Two arms and two seeds, one run after another, killed and stopped in between; its folder of runs."""
+    root = tmp_path_factory.mktemp("serial")
+    folder = root / "sweep"
+    process = start(root)
+    wait_for(folder / "all_off-0" / "metrics.jsonl", process)  # in the middle of the second run
+    killed(process)
+    first = evaluated(root)
+    process = start(root)
     wait_for(folder / "full-1" / "config.yaml", process)
     process.send_signal(signal.SIGTERM)
-    text, _ = process.communicate(timeout=300)
-    assert process.returncode == 75, text
-    assert "the same command goes on" in text and list(report(tmp_path)["budgets"]) == ["full", "all_off"]
-    process = start(tmp_path)
-    text, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, text
-    assert "2 are finished already" in text and "Traceback" not in text and "Warning" not in text
-    assert (folder / "full-0" / "holdout.json").stat().st_mtime_ns == first
-    found = report(tmp_path)
+    text = done(process, 75)
+    assert "the same command goes on" in text and list(report(root)["budgets"]) == ["full", "all_off"]
+    assert "2 are finished already" in done(start(root)) and first.items() <= evaluated(root).items() and len(first) == 1
+    return root
+
+
+@pytest.mark.slow
+def test_two_arms_and_two_seeds_killed_and_stopped_in_between(serial):
+    found, folder = report(serial), serial / "sweep"
     assert {arm: levels["handmade-v2/all"]["seeds"] for arm, levels in found["arms"].items()} == {"full": 2, "all_off": 2}
     assert found["details"]["full"]["seeds"] == [0, 1] and all(sum(row) > 0 for row in found["budgets"].values())
     assert {row["verdict"] for row in found["comparisons"]} <= {"not distinguishable", "unequal budgets"}
-    assert (folder / "report.md").exists() and (folder / "report.png").exists()
+    assert all((folder / name).exists() for name in ("report.md", "report.png", "profiles.png"))
     for arm in ("full", "all_off"):
         path = folder / f"{arm}-1"
         assert cli.main(["archive", "check", str(path)]) == 0
-        assert json.loads((path / "holdout.json").read_text())["tasks"] == 7
+        evaluation = json.loads((path / "holdout.json").read_text())
+        assert evaluation["tasks"] == 7 and evaluation["run"]["versions"]["packages"]["jax"]
+        assert 0 <= evaluation["run"]["retained_annecs"] <= evaluation["run"]["annecs"] <= evaluation["run"]["accepted"]
+
+
+@pytest.mark.slow
+def test_side_by_side_gives_the_same_report_also_when_killed(serial, tmp_path):
+    process = start(tmp_path, *SIDE_BY_SIDE)
+    while not evaluated(tmp_path):
+        assert process.poll() is None
+        time.sleep(0.05)
+    killed(process)  # beside it at least one other run is in progress
+    first = evaluated(tmp_path)
+    text = done(start(tmp_path, *SIDE_BY_SIDE))
+    assert f"{len(first)} are finished already" in text and first.items() <= evaluated(tmp_path).items()
+    assert measured(report(tmp_path)) == measured(report(serial))
+    cores = {len(share) for share in launchers.shares(2)}
+    for run in ("full-0", "all_off-1"):
+        environment = json.loads((tmp_path / "sweep" / run / "environment.json").read_text())
+        assert environment["threads"]["usable_cores"] in cores
+
+
+@pytest.mark.slow
+def test_a_job_of_a_cluster_is_the_same_run_also_when_stopped_and_left_alone(serial, tmp_path):
+    folder, which = tmp_path / "sweep", {"arms": "[full]", "seeds": "1"}
+    metrics = folder / "full-0" / "metrics.jsonl"
+    process = start(tmp_path, *ON_A_CLUSTER, **which)
+    wait_for(metrics, process)
+    process.send_signal(signal.SIGTERM)
+    assert "the same command goes on" in done(process, 75)
+    process = start(tmp_path, *ON_A_CLUSTER, **which)
+    while not metrics.stat().st_size:
+        assert process.poll() is None
+        time.sleep(0.05)
+    killed(process)  # its job goes on, and the next one finds the run finished
+    assert "1/1 full-0: success" in done(start(tmp_path, *ON_A_CLUSTER, **which))
+    log = (folder / "full-0" / "sweep.log").read_text()
+    assert log.count("Interrupted and saved: full-0") == 1 and log.count("Done: full-0") == 1
+    mine, theirs = (json.loads((root / "sweep" / "full-0" / "holdout.json").read_text()) for root in (tmp_path, serial))
+    assert measured(mine) == measured(theirs)

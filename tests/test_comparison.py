@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from openended import comparing_words, comparison
-from openended.comparison import LEAST_SEEDS, OTHER_TASKS, UNDECIDED, UNEQUAL, Result
+from openended.comparison import LEAST_SEEDS, OTHER_TASKS, OTHER_VERSIONS, UNDECIDED, UNEQUAL, Result
+from openended.locate import CommandError
 from openended.metrics import to_json
 from openended.statistics import Interval
 
@@ -14,16 +15,20 @@ GROUPS = (("left", "visible"), ("left", "hidden_goal"), ("right", "visible"), ("
 SUITES = ["hand/all", "hand/left", "hand/right", "hand/hidden_goal", "hand/both_hidden"]
 
 
-def result(seed, last, first=0.0, wiped=0.0, steps=100, describe=""):
+def result(seed, last, first=0.0, wiped=0.0, steps=100, describe="", **more):
     """A run with these successes in the last episode of the four tasks; a number stands for all of them."""
     last = [last] * 4 if isinstance(last, float) else last
     rows = [
         {"family": family, "group": group, "size": "small", "description": f"{describe}{i}"}
         | {"trained_last": last[i], "trained_first": first, "wiped_last": wiped}
+        | {"trained_halves": more.get("halves", [[x, x] for x in last])[i]}
         for i, (family, group) in enumerate(GROUPS)
     ]
     facts = {"steps": {"learn": steps - 10, "screen": 10}, "accepted": seed, "retained": 1, "rounds": 2, "seconds": 3.5}
-    return Result(seed, rows, facts)
+    facts |= {"annecs": seed, "retained_annecs": 0, "transfer": more.get("transfer", -0.01 * seed)}
+    facts |= {"versions": {"python": "3.11.7", "packages": {"jax": more.get("jax", "0.11")}}}
+    episodes = {key.removeprefix("hand/"): [first, 0.5, float(np.mean(last))] for key in SUITES}
+    return Result(seed, rows, facts, episodes)
 
 
 def test_levels_by_hand():
@@ -97,12 +102,36 @@ def test_unequal_budgets_are_refused():
     found = comparison.report("hand", arms(5, steps=89))
     assert [row["verdict"] for row in found["comparisons"]] == [UNEQUAL] * len(SUITES)
     assert all(row[key] is None for row in found["comparisons"] for key in ("probability_of_improvement", "low", "difference"))
+    assert {row["reason"] for row in found["comparisons"]} == {"89 to 100 steps, more than 10% apart"}
     assert found["budgets"] == {"good": [100] * 5, "bad": [89] * 5} and found["tolerance"] == 0.1
     assert {row["verdict"] for row in rows(arms(5, steps=90)).values()} == {"a"}
 
 
 def test_other_tasks_are_not_compared():
-    assert {row["verdict"] for row in rows(arms(5, describe="another ")).values()} == {OTHER_TASKS}
+    found = rows(arms(5, describe="another "))
+    assert {row["verdict"] for row in found.values()} == {OTHER_TASKS}
+    assert found["hand/right"]["reason"] == "of the tasks of right, 2 are only in one arm"
+
+
+def test_runs_of_one_arm_on_different_tasks_are_no_report():
+    made = arms(3)
+    made["bad"][2] = result(2, 0.1, describe="another ")
+    with pytest.raises(CommandError, match=r"runs of 'bad' with seeds 0 and 2 were evaluated on different tasks: remove"):
+        comparison.report("hand", made)
+
+
+def test_runs_of_other_versions_are_not_compared():
+    made = arms(5, jax="0.12")
+    found = comparison.report("hand", made)
+    assert {row["verdict"] for row in found["comparisons"]} == {OTHER_VERSIONS}
+    assert {row["reason"] for row in found["comparisons"]} == {"packages.jax is 0.11 in good-0 and 0.12 in bad-0"}
+    assert all(row["probability_of_improvement"] is None for row in found["comparisons"])
+    assert "\nbad: different versions: packages.jax is 0.11 in good-0 and 0.12 in bad-0.\n" in "\n".join(
+        comparing_words.markdown(told(made))
+    )
+    made["bad"] = [*arms(4)["bad"], result(4, 0.1, jax="0.12")]
+    (row,) = {row["reason"] for row in comparison.report("hand", made)["comparisons"]}
+    assert row == "packages.jax is 0.11 in good-0 and 0.12 in bad-4"
 
 
 def test_only_seeds_of_both_arms_are_compared():
@@ -125,6 +154,40 @@ def test_what_else_the_runs_tell():
     assert within["last_minus_wiped"]["mean"] == pytest.approx(0.51)
 
 
+def test_skills_and_transfer_of_every_seed():
+    made = {"one": [result(0, 0.5, transfer=0.1), result(1, 0.5, transfer=None), result(2, 0.5, transfer=0.3)]}
+    found = comparison.report("hand", made)["details"]["one"]
+    assert (found["annecs"], found["retained_annecs"]) == ([0, 1, 2], [0, 0, 0])
+    assert found["transfer"]["seeds"] == [0.1, None, 0.3] and found["transfer"]["mean"] == pytest.approx(0.2)
+    nothing = comparison.report("hand", {"one": [result(0, 0.5, transfer=None)]})["details"]["one"]
+    assert nothing["transfer"] == {"seeds": [None], "mean": None, "low": None, "high": None}
+
+
+def test_success_in_every_episode_over_seeds():
+    arm = [result(s, 0.6 + 0.1 * s, first=0.2) for s in range(3)]
+    found = comparison.report("hand", {"one": arm})["details"]["one"]["episodes"]["hand/left"]
+    assert [level["mean"] for level in found] == pytest.approx([0.2, 0.5, 0.7])
+    assert found[2] == pytest.approx({"mean": 0.7, "low": 0.7 - 0.248414, "high": 0.7 + 0.248414}, abs=1e-6)
+
+
+def test_the_worst_tasks_are_ranked_on_one_half_and_scored_on_the_other():
+    """Ranked on the first half the first task is worst, which has 0.9 in the second; there the last is, 1.0 in the first."""
+    halves = [[0.0, 0.9], [0.5, 0.5], [0.6, 0.6], [1.0, 0.4]]
+    found = comparison.report("hand", {"one": [result(0, 0.5, halves=halves)]})["details"]["one"]["worst"]["hand/all"]
+    assert list(found) == ["0.01", "0.05", "0.1", "0.2"]
+    assert all(level == {"mean": pytest.approx((0.9 + 1.0) / 2), "low": None, "high": None} for level in found.values())
+
+
+def test_profile_and_optimality_gap():
+    found = comparison.report("hand", {"one": [result(s, [0.0, 0.5, 1.0, 1.0]) for s in range(3)]})
+    spread = found["details"]["one"]["spread"]["hand/all"]
+    assert dict(zip(found["taus"], spread["profile"]["share"], strict=True)) == {
+        tau: 0.75 if tau < 0.5 else 0.5 if tau < 1 else 0.0 for tau in found["taus"]
+    }
+    assert spread["profile"]["low"] == spread["profile"]["share"] == spread["profile"]["high"]  # seeds alike: no band
+    assert spread["optimality_gap"] == {"estimate": 0.375, "low": 0.375, "high": 0.375}
+
+
 def test_the_order_of_runs_does_not_matter():
     made = arms(5)
     turned = {arm: list(reversed(results)) for arm, results in made.items()}
@@ -144,12 +207,17 @@ def test_tables_for_people(tmp_path):
     page = "\n".join(comparing_words.markdown(report))
     assert "- `good`: no change\n- `bad`: `generator=off`" in page and "differ by more than 10% of the largest" in page
     assert all(f"\n| {arm} | " in page for arm in ("good", "bad"))
-    comparing_words.plot(tmp_path / "report.png", report)
-    assert (tmp_path / "report.png").read_bytes()[:4] == b"\x89PNG"
+    assert (
+        "| | 1% | 5% | 10% | 20% | optimality gap |" in page and "| | accepted | retained | ANNECS | retained ANNECS |" in page
+    )
+    assert "| | episode 1 | episode 2 | episode 3 | last - first | last - wiped |" in page
+    comparing_words.plot(tmp_path, report)
+    for name in comparing_words.PLOTS:
+        assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG" and f"({name})" in page
 
 
 def test_a_report_without_results(tmp_path):
     report = told({"good": [], "bad": []})
     assert report["arms"] == {} and report["comparisons"] == [] and comparing_words.text(report) == []
-    comparing_words.plot(tmp_path / "report.png", report)
-    assert "report.png" not in "\n".join(comparing_words.markdown(report)) and not list(tmp_path.iterdir())
+    comparing_words.plot(tmp_path, report)
+    assert ".png" not in "\n".join(comparing_words.markdown(report)) and not list(tmp_path.iterdir())

@@ -126,11 +126,18 @@ def test_per_task_rows():
         "group": "visible",
         "size": "small",
         "trained_first": 2 / 8,
+        "trained_halves": [4 / 4, 2 / 4],
         "trained_last": 6 / 8,
         "wiped_last": 2 / 8,
         "untrained_last": 1 / 8,
         "random_last": 0.0,
     }
+
+
+def test_halves_are_of_separate_lifetimes():
+    """Five lifetimes: two and three; a single one has no other half."""
+    assert evaluate._halves(np.array([1, 0, 0, 0, 1], bool)) == [1 / 2, 1 / 3]
+    assert evaluate._halves(np.array([True])) is None
 
 
 class Script:
