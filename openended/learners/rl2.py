@@ -13,7 +13,6 @@ from openended.learners.base import AbstractLearner, Intrinsic, LearnerState, Sa
 from openended.networks import Policy
 from openended.types import LearnReport, Rollout
 
-
 SOON = 10.0  # the average goes back over one in so many of the updates so far
 
 
