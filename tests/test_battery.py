@@ -98,7 +98,5 @@ def test_a_learner_of_any_width_takes_any_body_and_others_say_why_not():
 
 
 def test_bodies_that_cannot_be():
-    with pytest.raises(
-        UsageError, match="--bodies has 'probe'; allowed: families that the run did not train on: navigator"
-    ):
+    with pytest.raises(UsageError, match="--bodies has 'probe'; allowed: families that the run did not train on: navigator"):
         battery.run(options(bodies="probe"), subject(), "about")
