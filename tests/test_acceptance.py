@@ -163,14 +163,14 @@ def test_state_keeps_its_structure(rule: AbstractAcceptance) -> None:
 
 def test_certificate_draws_a_fresh_uniform_sample() -> None:
     rule, key = PowerPlay(), np.random.default_rng(0)
-    state, first = rule.retain(rule.init(), chance(1.0), 400, [], 0, key)
-    state, second = rule.retain(state, chance(1.0), 400, [], 1, key)
-    assert first.passed and first.sampled.size == second.sampled.size == rule.sample == 256
+    state, first = rule.retain(rule.init(), chance(1.0), 800, [], 0, key)
+    state, second = rule.retain(state, chance(1.0), 800, [], 1, key)
+    assert first.passed and first.sampled.size == second.sampled.size == rule.sample == 512
     for result in (first, second):
-        assert len(set(result.sampled.tolist())) == result.sampled.size and result.sampled.max() < 400
+        assert len(set(result.sampled.tolist())) == result.sampled.size and result.sampled.max() < 800
     assert set(first.sampled.tolist()) - set(second.sampled.tolist())
     assert int(state.retention_rounds) == 1  # two tries, one round
-    again = rule.retain(rule.init(), chance(1.0), 400, [], 0, np.random.default_rng(0))[1]
+    again = rule.retain(rule.init(), chance(1.0), 800, [], 0, np.random.default_rng(0))[1]
     np.testing.assert_array_equal(first.sampled, again.sampled)
     counts = np.zeros(200)
     for _ in range(100):
@@ -234,7 +234,7 @@ def test_run_spending_counts_rounds() -> None:
 
 
 def test_simulated_misses_stay_under_delta_and_are_not_trivial() -> None:
-    rule, rng = PowerPlay(), np.random.default_rng(1)
+    rule, rng = PowerPlay(sample=256), np.random.default_rng(1)
     p = np.full(300, 0.95)
     p[:16] = rule.forget
     draw = chance(p, seed=2)

@@ -13,16 +13,16 @@ from openended.learners.base import AbstractLearner, Intrinsic, LearnerState, Sa
 from openended.networks import Policy
 from openended.types import LearnReport, Rollout
 
-SOON = 10.0  # the average goes back over one in so many of the updates so far
+PART, LEAST = 0.05, 10.0  # of all updates so far, and updates, that the average goes back over
 
 
 class RL2(AbstractLearner):
     """The default learner; with ``memory=none`` it is the memoryless control.
 
     The learning rate falls exponentially from ``learning_rate`` to ``final_learning_rate`` over ``decay_updates`` updates.
-    What acts is a running average of the weights (Polyak and Juditsky 1992) over the last ``1 / settings.averaging`` updates or
-    so, at first over the last tenth of them: it solves more than the weights of any single update, and forgets less from one
-    round to the next.
+    What acts is a running average of the weights (Polyak and Juditsky 1992), over the last twentieth of all updates or so, but
+    over 10 at least and ``1 / settings.averaging`` at most: it solves more than the weights of any single update, and forgets
+    less from one round to the next.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class RL2(AbstractLearner):
         rollout = sample(newest, tasks, sample_key)
         batch = ppo.prepare(rollout, self.reward(rollout, intrinsic), self.settings)
         after, metrics = ppo.improve(self.policy, self.optimiser, self.settings, state.optimiser, batch, order_key)
-        share = jnp.maximum(self.settings.averaging, SOON / (state.updates + SOON))  # the first weights are soon forgotten
+        reach = jnp.clip(PART * state.updates, LEAST, 1.0 / self.settings.averaging)
+        share = 1.0 / jnp.minimum(state.updates + 1.0, reach)  # the first weights are soon forgotten
         params = optax.incremental_update(after[0], state.params, share)
         return LearnerState(params, after, state.updates + 1), rollout, report(rollout, metrics)
