@@ -30,7 +30,7 @@ from envs.holdout import FAMILIES, HeldOut
 from openended import evaluate, rollouts, statistics, trees, wording
 from openended.evaluate import Subject
 from openended.exporting import emit
-from openended.locate import CommandError, UsageError
+from openended.locate import CommandError, UsageError, find_run
 from openended.networks import Policy
 from openended.types import Params
 
@@ -40,8 +40,17 @@ LONGER = (2, 4)
 FIRST, LAST = "first", "last"
 
 
-def run(options: argparse.Namespace, subject: Subject, about: str) -> int:
-    """The command, for a run that is restored."""
+def run(options: argparse.Namespace) -> int:
+    """The command."""
+    folder = find_run(options.run, options.root)
+    subject = evaluate.restore(folder)
+    answer = measure(subject, options)
+    emit(answer, options.json, lines(answer, evaluate.told(folder, subject, options.lifetimes)))
+    return 0
+
+
+def measure(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
+    """What the command prints as JSON; options: ``suite lifetimes seed bodies``."""
     families, key = subject.loop.families, evaluate.seeds(options.seed)
     suite, _ = evaluate.held_out(options.suite, families)
     if not suite:
@@ -51,9 +60,7 @@ def run(options: argparse.Namespace, subject: Subject, about: str) -> int:
         tasks = [task for task in suite if task.family == name]
         found[name] = of_family(family, subject, tasks, options.lifetimes, key)
     bodies = {name: _unseen(name, subject, options, key) for name in _named(options.bodies, families)}
-    answer = {"suite": options.suite, "lifetimes": options.lifetimes, "conditions": found, "unseen_bodies": bodies}
-    emit(answer, options.json, lines(answer, about))
-    return 0
+    return {"suite": options.suite, "lifetimes": options.lifetimes, "conditions": found, "unseen_bodies": bodies}
 
 
 def of_family(

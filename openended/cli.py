@@ -104,6 +104,13 @@ def _work(commands: Any, name: str, work: str, text: str) -> argparse.ArgumentPa
     return command
 
 
+class _Battery(argparse.Action):
+    """An option that makes the command another one."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None) -> None:
+        namespace.work, namespace.battery = "openended.battery:run", values
+
+
 def _add_json(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="print one JSON value and nothing else")
 
@@ -128,6 +135,7 @@ def _add_eval(commands: Any) -> None:
     evaluate.add_argument(
         "--battery",
         choices=("invariance",),
+        action=_Battery,
         help="those tasks again, with sensors or motors that have changed, or longer lives",
     )
     evaluate.add_argument(

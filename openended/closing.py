@@ -35,6 +35,8 @@ def facts(archive: Reading, state: LoopState) -> dict[str, Any]:
         },
         "reasons": Counter(event.reason.split(":")[0] for event in archive.events("rejected")),
     }
+    if measured := [key for key in last if key.startswith(LAST)]:
+        told["heldout_round"] = archive.metrics(measured[0])[-1][0]
     if audits := archive.events("audited"):
         counts = {key: int(last[f"audit_{key}"]) for key in ("tasks", "solved")}
         told["audit"] = {"round": audits[-1].round, **counts}

@@ -53,14 +53,11 @@ def run(options: argparse.Namespace) -> int:
     """The command."""
     if options.suite != ARCHIVE and options.suite not in holdout.HASHES:
         raise UsageError(f"--suite is '{options.suite}'; allowed: {', '.join([*holdout.HASHES, ARCHIVE])}")
+    if getattr(options, "bodies", ""):
+        raise UsageError(f"--bodies is '{options.bodies}'; allowed: with --battery invariance only")
     folder = find_run(options.run, options.root)
-    subject = restore(folder)
-    key = seeds(options.seed)
-    about = f"run '{folder.resolve().name}' after round {subject.round}, {options.lifetimes} lifetimes a task"
-    if options.battery:
-        from openended import battery  # which needs this module
-
-        return battery.run(options, subject, about)
+    subject, key = restore(folder), seeds(options.seed)
+    about = told(folder, subject, options.lifetimes)
     if options.suite == ARCHIVE:
         with Archive(folder / "archive.db", readonly=True) as archive:
             skills = archive.tasks(status="accepted", kind="skill")
@@ -80,6 +77,11 @@ def run(options: argparse.Namespace) -> int:
         row["description"] = recording.describe(subject.loop.families[task.family], task.vector)
     emit(found, options.json, wording.suite_lines(found, about))
     return 0
+
+
+def told(folder: Path, subject: Subject, lifetimes: int) -> str:
+    """What an evaluation is of, in words."""
+    return f"run '{folder.resolve().name}' after round {subject.round}, {lifetimes} lifetimes a task"
 
 
 def seeds(seed: int) -> jax.Array:

@@ -15,8 +15,9 @@ def summary_lines(facts: Mapping[str, Any]) -> list[tuple[bool, str]]:
     `run rounds steps_total seconds` · `accepted retained speedups forgotten` (counts) · `difficulty` (first, last) ·
     `compiled` (programs made after the first rounds of each of `starts` processes) ·
     `audit` {`round tasks solved`}, the last verdict on every accepted task ·
-    `heldout` {group: {learner: success or {mean, low, high}}}, success in the last episode · `reasons` {why a task was
-    not accepted: how many} · `interrupted` (signal's name) · `task` (an id to replay) · `plots` (paths) · `notes`.
+    `heldout` {group: {learner: success or {mean, low, high}}}, success in the last episode, and `heldout_round` in which it
+    was measured · `reasons` {why a task was not accepted: how many} · `interrupted` (signal's name) · `task` (an id to
+    replay) · `plots` (paths) · `notes`.
     """
     run = str(facts.get("run", "RUN"))
     size = [f"{facts['rounds']} rounds"] if "rounds" in facts else []
@@ -25,7 +26,9 @@ def summary_lines(facts: Mapping[str, Any]) -> list[tuple[bool, str]]:
     begun = "Interrupted and saved" if facts.get("interrupted") else "Done"
     lines = [(False, ""), (True, f"{begun}: {run}" + (f" ({', '.join(size)})" if size else ""))]
     lines += [(False, text) for text in _learned(facts)]
-    lines += _heldout_table(facts.get("heldout", {}))
+    measured = facts.get("heldout_round", facts.get("rounds"))
+    when = "" if measured == facts.get("rounds") else f" after round {measured}"
+    lines += _heldout_table(facts.get("heldout", {}), when)
     if reasons := facts.get("reasons", {}):
         lines += [(False, ""), (True, "Tasks that were not accepted")]
         ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
@@ -79,7 +82,7 @@ def _learned(facts: Mapping[str, Any]) -> Iterator[str]:
         yield f"Compilations after {when}: {facts['compiled']}."
 
 
-def _heldout_table(heldout: Mapping[str, Mapping[str, Any]]) -> list[tuple[bool, str]]:
+def _heldout_table(heldout: Mapping[str, Mapping[str, Any]], when: str) -> list[tuple[bool, str]]:
     if not heldout:
         return []
     learners = list(dict.fromkeys(name for group in heldout.values() for name in group))
@@ -88,7 +91,7 @@ def _heldout_table(heldout: Mapping[str, Mapping[str, Any]]) -> list[tuple[bool,
     widths = {n: max(len(n), *(len(cells[g, n]) for g in heldout)) for n in learners}
     head = "  ".join(f"{n:>{widths[n]}}" for n in learners)
     rows = [f"  {g:{names}}  " + "  ".join(f"{cells[g, n]:>{widths[n]}}" for n in learners) for g in heldout]
-    title = (True, "Held-out tasks: success in the last episode of a lifetime")
+    title = (True, f"Held-out tasks{when}: success in the last episode of a lifetime")
     return [(False, ""), title, (False, f"  {'':{names}}  {head}"), *((False, row) for row in rows)]
 
 

@@ -223,7 +223,6 @@ def trained(tmp_path_factory):
 
 def options(root, **more):
     given = {"run": "tiny", "root": str(root), "suite": "handmade-v1", "lifetimes": 6, "seed": 0, "json": True}
-    given |= {"battery": None, "bodies": ""}
     return argparse.Namespace(**{**given, **more})
 
 

@@ -10,7 +10,7 @@ from envs.spec import encode
 from openended import configuration
 
 # Calls of eight updates, and the least success in the last episode afterwards; an untrained policy is near 0.
-THRESHOLDS = {"rl2": (12, 0.9), "memoryless": (12, 0.9), "evolution": (12, 0.5), "transformer": (6, 0.9)}
+THRESHOLDS = {"rl2": (12, 0.9), "memoryless": (12, 0.9), "evolution": (12, 0.5), "transformer": (6, 0.9), "vsml": (6, 0.8)}
 OPTIONS = {"transformer": ["learner=rl2", "learner.memory=transformer"]}  # what is not an option of its own
 
 

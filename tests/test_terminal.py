@@ -129,6 +129,9 @@ def test_summary_says_what_was_learned_and_what_next():
     for command in ("openended archive list demo", "openended eval demo"):
         assert command in text
     assert "openended train" not in text
+    assert "\nHeld-out tasks: success" in text
+    older = summary_lines({**facts, "heldout_round": 10})
+    assert (True, "Held-out tasks after round 10: success in the last episode of a lifetime") in older
 
 
 def test_the_summary_counts_compilations():
