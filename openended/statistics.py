@@ -11,6 +11,7 @@ precipice" (2021).
 
 from __future__ import annotations
 
+import bisect
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -189,10 +190,8 @@ def certificate_plan(population: int, epsilon: float, delta: float, miss: float,
     """
     sample = min(population, max(least, _large_sample(epsilon * (1.0 - miss), delta)))
     worst = worst_forgotten(population, epsilon)
-    allowed = 0
-    while allowed + 1 < worst and pass_probability(population, worst, Plan(sample, allowed + 1), miss) <= delta:
-        allowed += 1
-    return Plan(sample, allowed)
+    too_many = lambda c: pass_probability(population, worst, Plan(sample, c), miss) > delta  # noqa: E731
+    return Plan(sample, bisect.bisect_left(range(1, worst), True, key=too_many))
 
 
 def worst_forgotten(population: int, epsilon: float) -> int:
