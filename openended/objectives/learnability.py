@@ -17,10 +17,6 @@ class Learnability(AbstractObjective):
         """p (1 - p), with a floor."""
         return halfway_first(pool.success)
 
-    def init_ranker(self) -> np.ndarray:
-        """Nothing to keep."""
-        return np.zeros(0)
-
     def predict(self, ranker: np.ndarray, known: Known, rng: np.random.Generator) -> np.ndarray:
         """p (1 - p) / cost."""
         return learnability(known) / known.cost + 1e-6 * rng.uniform(size=known.successes.size)

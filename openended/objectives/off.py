@@ -12,10 +12,6 @@ class Off(AbstractObjective):
 
     intrinsic_weight = 0.0
 
-    def init_ranker(self) -> np.ndarray:
-        """Nothing to keep."""
-        return np.zeros(0)
-
     def predict(self, ranker: np.ndarray, known: Known, rng: np.random.Generator) -> np.ndarray:
         """Uniform random numbers."""
         return rng.uniform(size=known.successes.size)

@@ -44,10 +44,6 @@ class PLR(AbstractObjective):
         self.kind, self.replay, self.temperature, self.staleness = score, replay, temperature, staleness
         self.discount, self.decay = discount, decay
 
-    def init_ranker(self) -> np.ndarray:
-        """Nothing to keep."""
-        return np.zeros(0)
-
     def predict(self, ranker: np.ndarray, known: Known, rng: np.random.Generator) -> np.ndarray:
         """Uniform random numbers."""
         return rng.uniform(size=known.successes.size)

@@ -22,10 +22,6 @@ class SFL(AbstractObjective):
         require_share(best=best, focus=focus)
         self.best, self.focus = best, focus
 
-    def init_ranker(self) -> np.ndarray:
-        """Nothing to keep."""
-        return np.zeros(0)
-
     def predict(self, ranker: np.ndarray, known: Known, rng: np.random.Generator) -> np.ndarray:
         """p (1 - p); ties in random order."""
         return learnability(known) + 1e-6 * rng.uniform(size=known.successes.size)
