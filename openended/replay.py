@@ -76,20 +76,32 @@ def run(options: argparse.Namespace) -> int:
     if options.episode is not None and (options.witness or options.episode > loop.settings.episodes):
         most = 1 if options.witness else loop.settings.episodes
         raise UsageError(f"--episode is {options.episode}; allowed: 1 to {most}, the episodes of this lifetime")
-    task = _choose(folder, loop, options.task)
-    family = loop.families[task.family]
-    if options.witness:
-        name, film = f"witness of {task.id}", witness(family, task)
-    else:
-        name, params = learner(folder, loop, options.learner)
-        film = lifetime(family, loop.learner.policy, params, task.vector, jax.random.key(options.seed), loop.settings.episodes)
-    replay = document(family, task, name, film) | {"seed": None if options.witness else options.seed}
+    replay = play(folder, loop, options.task, "witness" if options.witness else options.learner, options.seed)
     if options.episode is not None:
         replay["episodes"] = [replay["episodes"][options.episode - 1]]
     _files(replay, options)
     if options.json or not options.out:
         emit(replay, options.json, _lines(replay, options))
     return 0 if replay["episodes"][-1]["success"] or not options.witness else 1
+
+
+def play(folder: Path, loop: Loop, name: str, who: str = "final", seed: int = 0) -> dict[str, Any]:
+    """The replay of a run's task, given by its id, the beginning of one, or a task file.
+
+    loop: what `configuration.build` makes of the run's `stored_config`. who: `final`, `untrained`, a stored version of the
+    learner, or `witness`. seed: which lifetime.
+
+    Raises:
+        CommandError: the task has no witness, or there is no such learner.
+        ArchiveError: there is no such task.
+    """
+    task = _choose(folder, loop, name)
+    family = loop.families[task.family]
+    if who == "witness":
+        return document(family, task, f"witness of {task.id}", witness(family, task)) | {"seed": None}
+    told, params = learner(folder, loop, who)
+    film = lifetime(family, loop.learner.policy, params, task.vector, jax.random.key(seed), loop.settings.episodes)
+    return document(family, task, told, film) | {"seed": seed}
 
 
 def learner(folder: Path, loop: Loop, which: str) -> tuple[str, Params]:
