@@ -77,10 +77,10 @@ def play(family: AbstractFamily, model: Model, key: jax.Array, actions: jax.Arra
     return jax.lax.scan(lambda s, a: family.step(model, s, a), state, actions)[1]
 
 
-def play_at_random(family: AbstractFamily, model: Model, key: jax.Array):
-    """TimeSteps [T] of one episode under actions drawn uniformly from [-1, 1]."""
+def play_at_random(family: AbstractFamily, model: Model, key: jax.Array, most: jax.Array | float = 1.0):
+    """TimeSteps [T] of one episode under actions drawn uniformly from [-most, most]."""
     reset_key, action_key = jax.random.split(key)
-    return play(family, model, reset_key, _chance(action_key, (family.episode_steps, family.actions)))
+    return play(family, model, reset_key, most * _chance(action_key, (family.episode_steps, family.actions)))
 
 
 def _chance(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:

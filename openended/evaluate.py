@@ -1,7 +1,7 @@
 """`openended eval`: a run's final learner on held-out tasks, or again on every skill it was accepted for.
 
 Learners: ``trained``; ``wiped`` (the same, its memory cleared at every episode start); ``untrained`` (the run's learner at
-birth); ``random`` (uniform actions). Trained, wiped and untrained live the same lifetimes, so that their differences pair.
+birth); ``random`` (uniform actions); ``noop`` (none). Trained, wiped and untrained live the same lifetimes, so that their differences pair.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from openended.programs import Programs
 from openended.types import Params
 
 ARCHIVE = "archive"
-LEARNERS = ("trained", "wiped", "untrained", "random")
+UNLEARNED = {"random": 1.0, "noop": 0.0}  # largest action of each
+LEARNERS = ("trained", "wiped", "untrained", *UNLEARNED)
 RESAMPLES = 2000
 CHUNK = 256  # archive tasks evaluated in one call
 _SEEDS = 2**31  # folded into the key: rounds fold smaller numbers into theirs
@@ -134,29 +135,34 @@ def measure(subject: Subject, suite: Sequence[HeldOut], lifetimes: int, key: jax
         live_key, chance_key = jax.random.split(jax.random.fold_in(key, i))
         for learner, params in (("trained", subject.trained), ("wiped", subject.trained), ("untrained", subject.untrained)):
             found[learner].append(_live(programs, name, params, vectors, (lifetimes, live_key), learner == "wiped"))
-        found["random"].append(by_chance(programs.families[name], vectors, lifetimes, programs.episodes, chance_key))
+        for learner, success in unlearned(programs.families[name], vectors, lifetimes, programs.episodes, chance_key).items():
+            found[learner].append(success)
     return {learner: np.concatenate(parts) for learner, parts in found.items()}
 
 
-def by_chance(family: AbstractFamily, vectors: np.ndarray, lifetimes: int, episodes: int, key: jax.Array) -> Success:
-    """Success [tasks, lifetimes, episodes] of actions drawn uniformly from [-1, 1] at every step; vectors: f32[tasks, D]."""
+def unlearned(
+    family: AbstractFamily, vectors: np.ndarray, lifetimes: int, episodes: int, key: jax.Array
+) -> dict[str, Success]:
+    """Success [tasks, lifetimes, episodes] of what needs no policy, uniform actions and none; vectors: f32[tasks, D]."""
 
-    def episode(model, key):
-        steps = validity.play_at_random(family, model, key)
+    def episode(model, key, most):
+        steps = validity.play_at_random(family, model, key, most)
         return steps.success[-1], steps.broken[-1]
 
-    def lifetime(vector, key):
+    def lifetime(vector, key, most):
         model = family.prepare(vector)
-        success, broken = jax.vmap(lambda k: episode(model, k))(jax.random.split(key, episodes))
+        success, broken = jax.vmap(lambda k: episode(model, k, most))(jax.random.split(key, episodes))
         return success & ~jnp.any(broken)
 
-    def each(vectors, keys):
-        return jax.lax.map(lambda task: jax.vmap(lambda k: lifetime(task[0], k))(task[1]), (vectors, keys))
+    def each(vectors, keys, most):
+        return jax.lax.map(lambda task: jax.vmap(lambda k: lifetime(task[0], k, most))(task[1]), (vectors, keys))
 
     columns = PartitionSpec(None, trees.AXIS)
-    program = trees.OverDevices(each, (trees.SAME, columns), columns)
+    program = trees.OverDevices(each, (trees.SAME, columns, trees.SAME), columns)
     padded = lifetimes + -lifetimes % len(jax.devices())
-    return np.asarray(program(jnp.asarray(vectors), jax.random.split(key, (len(vectors), padded))))[:, :lifetimes]
+    keys = jax.random.split(key, (len(vectors), padded))
+    runs = {name: program(jnp.asarray(vectors), keys, jnp.float32(most)) for name, most in UNLEARNED.items()}
+    return {name: np.asarray(success)[:, :lifetimes] for name, success in runs.items()}
 
 
 def quick(programs: Programs, params: Params, suite: Sequence[HeldOut], lifetimes: int, key: jax.Array) -> dict[str, float]:

@@ -40,6 +40,7 @@ def made():
         "wiped": outcomes((2, 2), (0, 0), (4, 4), (0, 0)),
         "untrained": outcomes((0, 1), (0, 0), (0, 1), (0, 0)),
         "random": outcomes((0, 0), (0, 0), (0, 0), (0, 0)),
+        "noop": outcomes((0, 0), (0, 0), (0, 0), (0, 0)),
     }
     return evaluate.report("hand", TASKS, success, np.random.default_rng(0))
 
@@ -131,6 +132,7 @@ def test_per_task_rows():
         "wiped_last": 2 / 8,
         "untrained_last": 1 / 8,
         "random_last": 0.0,
+        "noop_last": 0.0,
     }
 
 
@@ -179,7 +181,7 @@ def test_who_lives_which_lifetimes():
     suite = [HeldOut("probe", "visible", "small", encode(Probe().specs, {}))]
     subject = evaluate.Subject(argparse.Namespace(programs=script), 1, "trained", "born")
     found = evaluate.measure(subject, suite, LIFETIMES, jax.random.key(0))
-    assert list(found) == ["trained", "wiped", "untrained", "random"]
+    assert list(found) == ["trained", "wiped", "untrained", "random", "noop"]
     assert [call[4:] for call in script.calls] == [("trained", False), ("trained", True), ("born", False)]
     assert len({tuple(call[3]) for call in script.calls}) == 1
 
@@ -200,15 +202,18 @@ def test_what_counts_as_still_solved(monkeypatch):
     assert evaluate.remembered(script, None, [], (0.7, LIFETIMES), jax.random.key(0))["share"] is None
 
 
-def test_random_actions_by_known_answers():
-    """Every target within reach of no push at all is always solved, one at the wall never; lifetimes need not divide evenly."""
+def test_random_actions_and_none_by_known_answers():
+    """A target within reach of no push at all is always solved, one at the wall never, one beside the start by chance alone;
+    lifetimes need not divide evenly."""
     family = Probe()
     still = {"feature": 1, "target_a": 0.5, "tolerance": 2.0, "hold": 0.1, "hidden": 0, "drift_x": 0.0}
     far = {"feature": 0, "target_a": 1.0, "target_b": 0.0, "tolerance": 0.8, "hold": 0.5, "hidden": 0}
-    vectors = np.stack([encode(family.specs, numbers) for numbers in (still, far)])
-    found = evaluate.by_chance(family, vectors, 7, 3, jax.random.key(0))
-    assert found.shape == (2, 7, 3)
-    assert found[0].mean() > 0.9 and not found[1].any()
+    beside = {"feature": 1, "target_a": 0.2, "tolerance": 1.0, "hold": 0.1, "hidden": 0, "drift_x": 0.0, "drift_y": 0.0}
+    vectors = np.stack([encode(family.specs, numbers) for numbers in (still, far, beside)])
+    chance, none = evaluate.unlearned(family, vectors, 7, 3, jax.random.key(0)).values()
+    assert chance.shape == none.shape == (3, 7, 3)
+    assert chance[0].mean() > 0.9 and not chance[1].any() and chance[2].any()
+    assert none[0].all() and not none[1].any() and chance[2].mean() > none[2].mean()
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +239,7 @@ def test_the_command_prints_one_json_value(trained, capsys):
     assert (found["suite"], found["tasks"], len(found["per_task"])) == ("handmade-v1", 7, 7)
     assert set(found["groups"]) == {"all", "probe", "hidden_goal", "both_hidden"}
     for group in found["groups"].values():
-        assert set(group["learners"]) == {"trained", "wiped", "untrained", "random"}
+        assert set(group["learners"]) == {"trained", "wiped", "untrained", "random", "noop"}
         for learner in group["learners"].values():
             assert [set(episode) for episode in learner["episode_success"]] == [{"mean", "iqm", "low", "high"}] * 3
         assert set(group["paired"]) == {"last_minus_first", "last_minus_wiped"}
@@ -283,7 +288,7 @@ def test_the_table_for_people(trained, capsys):
     assert evaluate.run(options(trained, json=False)) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "Held-out suite handmade-v1: 7 tasks, run 'tiny' after round 2, 6 lifetimes a task"
-    assert lines[3].split() == ["trained", "wiped", "untrained", "random"]
+    assert lines[3].split() == ["trained", "wiped", "untrained", "random", "noop"]
     assert any(line.split()[:2] == ["episode", "1"] and line.endswith("last - wiped") for line in lines)
     assert max(map(len, lines)) <= 120
 
