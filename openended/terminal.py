@@ -74,7 +74,7 @@ class Progress:
         self._marks.append((time.monotonic(), self.fraction))
         self._finished = True
         if self.plain:
-            self._print("  ".join(self._line()))
+            self._print("  ".join(self._line(known)))
         else:
             self._show()
 
@@ -144,11 +144,12 @@ class Progress:
         ]
         return self._stage, [(name, text) for name, text in rows if text]
 
-    def _line(self) -> Iterator[str]:
+    def _line(self, known: Mapping[str, float]) -> Iterator[str]:
+        """Of a round; known: its own numbers. Held-out success only where it was measured in this round."""
         values = self._values
         yield "round " + _of(values, self._totals, "round", "{:.0f}".format)
         yield from (f"{hyphened(key)} {values[key]:.0f}" for key in _COUNTS if key in values)
-        yield from (f"{family} {text}" for family, text in _heldout(values, "->"))
+        yield from (f"{family} {text}" for family, text in _heldout(known, "->"))
         if steps := _of(values, self._totals, "steps_total", count):
             yield f"steps {steps}"
         yield from (f"{count(values[key])}/s {what}" for key, what in _PACES.items() if key in values)

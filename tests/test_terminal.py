@@ -80,11 +80,14 @@ def test_speed_ups_are_shown_apart(now):
 
 
 def test_unknown_numbers_are_left_out_and_old_ones_stay(now):
+    """But for held-out success, which a line has where it was measured: of other rounds it would look like no progress."""
     progress, stream = plain()
-    progress.round({})
+    progress.round({"accepted": 3})
     progress.round({"heldout_last": 0.25, "accepted": None, "seconds": math.inf})
     progress.round({"odd": "text"})
-    assert stream.getvalue().splitlines() == ["round 1  0:00", "round 2  held out 0.25  0:00", "round 3  held out 0.25  0:00"]
+    lines = ["round 1  accepted 3  0:00", "round 2  accepted 3  held out 0.25  0:00", "round 3  accepted 3  0:00"]
+    assert stream.getvalue().splitlines() == lines
+    assert ("held out", "held out 0.25") in progress.state()[1]
 
 
 def test_remaining_time_follows_the_budget_that_ends_first(now):
