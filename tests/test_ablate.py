@@ -41,7 +41,9 @@ def test_every_arm_composes(arm, tmp_path):
     meant = {"both_off": {"generator", "objective"}, "all_off": {"generator", "objective", "acceptance"}}
     meant |= {arm: {"acceptance"} if arm == "accel" else {"generator", "acceptance"} for arm in BASELINES}
     assert off == meant.get(arm, {arm.removesuffix("_off")} if arm.endswith("_off") else set())
-    assert (config.learner.memory == "none") == (arm == "memoryless")
+    memories = {"memoryless": "none", "gru": "gru", "transformer": "transformer", "vsml": "vsml"}
+    assert config.learner.memory == memories.get(arm, "fast_weights")
+    assert config.learner._target_.endswith("Evolution") == (arm == "evolution")
     assert (config.learner.extrinsic_weight == 0) == (arm == "extrinsic_free")
     assert (config.loop.entries == 0) == (arm in BASELINES), "baselines accept nothing"
 
