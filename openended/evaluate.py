@@ -1,7 +1,7 @@
 """`openended eval`: a run's final learner on held-out tasks, or again on every skill it was accepted for.
 
-Learners: ``trained``; ``wiped`` (the same, its memory cleared at every episode start); ``untrained`` (the run's learner at
-birth); ``random`` (uniform actions); ``noop`` (none). Trained, wiped and untrained live the same lifetimes, so that their differences pair.
+Learners: ``trained``; ``wiped`` (the same, its memory cleared at every episode start); ``untrained`` (new-born); ``random``
+(uniform actions); ``noop`` (none). Trained, wiped and untrained live the same lifetimes, so that their differences pair.
 """
 
 from __future__ import annotations
@@ -140,9 +140,7 @@ def measure(subject: Subject, suite: Sequence[HeldOut], lifetimes: int, key: jax
     return {learner: np.concatenate(parts) for learner, parts in found.items()}
 
 
-def unlearned(
-    family: AbstractFamily, vectors: np.ndarray, lifetimes: int, episodes: int, key: jax.Array
-) -> dict[str, Success]:
+def unlearned(family: AbstractFamily, vectors: np.ndarray, lifetimes: int, episodes: int, key: jax.Array) -> dict[str, Success]:
     """Success [tasks, lifetimes, episodes] of what needs no policy, uniform actions and none; vectors: f32[tasks, D]."""
 
     def episode(model, key, most):

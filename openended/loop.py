@@ -21,6 +21,7 @@ from openended.objectives.base import AbstractObjective, Known
 from openended.programs import PURPOSES, Programs
 from openended.repertoire import ACCEPTED, EMPTY, FRONTIER, SEEN
 from openended.trials import Trials
+from openended.types import Params
 
 PRIOR = 2.0  # lifetimes that a task's earlier estimate of success counts for against those of this round
 
@@ -48,9 +49,9 @@ class Loop:
         parts = (self.learner, self.generator, self.objective, self.acceptance, self.settings)
         return Loop(families, *parts, self.programs.search, self.seed)
 
-    def init(self) -> LoopState:
-        """State before the first round."""
-        learner, model = jax.jit(self._newborn, compiler_options={"xla_backend_optimization_level": 0})()
+    def init(self, params: Params | None = None) -> LoopState:
+        """State before the first round; params: what the learner begins as, if it is not to be new-born."""
+        learner, model = jax.jit(self._newborn, compiler_options={"xla_backend_optimization_level": 0})(params)
         return LoopState(
             round=np.zeros((), np.int64),
             version=np.zeros((), np.int64),
@@ -63,10 +64,10 @@ class Loop:
             steps={purpose: np.zeros((), np.int64) for purpose in PURPOSES},
         )
 
-    def _newborn(self) -> tuple[LearnerState, Any]:
+    def _newborn(self, params: Params | None = None) -> tuple[LearnerState, Any]:
         """The learner, and the model of the objective, before the first round."""
         (first, second), policy = jax.random.split(jax.random.key(self.seed)), self.learner.policy
-        return self.learner.init(first), self.objective.init_model(second, policy.observation, policy.actions)
+        return self.learner.init(first, params), self.objective.init_model(second, policy.observation, policy.actions)
 
     def compile(self, store: ahead.Store | None = None) -> None:
         """Begin to compile the programs of a round, from a store's traces where it has them; a second call does nothing."""

@@ -5,21 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 from omegaconf import DictConfig
 
-from openended import closing, configuration, evaluate, recording
+from openended import checkpoint, closing, configuration, evaluate, recording
 from openended.archive import Archive
 from openended.budget import Budget
+from openended.checkpoint import CheckpointError
 from openended.compilations import Compilations
 from openended.configuration import ConfigurationError
 from openended.ledger import LoopState
-from openended.locate import CommandError
+from openended.locate import CommandError, find_run
 from openended.loop import Loop
 from openended.metrics import MetricsWriter
-from openended.runfolder import Interrupts, RunFolder, differences, read_config
+from openended.runfolder import Interrupts, RunFolder, RunFolderError, differences, read_config
 from openended.stopwatch import Stopwatch
 from openended.terminal import Progress
 from openended.traces import Traces, traces_of
+from openended.types import Params
 
 DONE, INTERRUPTED = 0, 75
 
@@ -38,6 +41,7 @@ def train(config: DictConfig) -> int:
     with Progress(total_rounds=config.run.rounds, total_steps=config.run.steps) as progress:
         progress.stage("starting")
         loop = configuration.build(config)
+        begins = inherited(config.run, loop)
         budget, traces = Budget(config.run.rounds, config.run.steps), traces_of(config)
         with RunFolder(Path(config.run.root) / config.run.name) as folder, Interrupts(progress.note, progress.restore) as stop:
             if _claim(folder, stored) and not budget.ended(0, 0, 0.0):
@@ -47,7 +51,7 @@ def train(config: DictConfig) -> int:
             heldout = Heldout(config, loop)
             if heldout.missing:
                 progress.note(f"Not measured: {heldout.missing}.")
-            session = Session(folder, loop, progress, stop, heldout, traces)
+            session = Session(folder, loop, progress, stop, heldout, traces, begins)
             finished = session.run(budget)
             return DONE if finished else INTERRUPTED
 
@@ -74,11 +78,20 @@ class Heldout:
 class Session:
     """One process's share of a run."""
 
-    def __init__(self, folder: RunFolder, loop: Loop, progress: Progress, stop: Interrupts, heldout: Heldout, traces: Traces):
+    def __init__(
+        self,
+        folder: RunFolder,
+        loop: Loop,
+        progress: Progress,
+        stop: Interrupts,
+        heldout: Heldout,
+        traces: Traces,
+        begins: Params | None,
+    ):
         self.folder, self.loop, self.progress, self.stop = folder, loop, progress, stop
         self.heldout, self.traces = heldout, traces
         self.archive = Archive(folder.path / "archive.db")
-        self.state = self._restore()
+        self.state = self._restore(begins)
         self.metrics = MetricsWriter(folder.path, resume_from_round=int(self.state.round))
         self.last = self.archive.latest()
         self.made, self.counted = Compilations(), 0
@@ -143,8 +156,8 @@ class Session:
         self.folder.beat(name, int(self.state.round) + 1)
         self.progress.stage(name)
 
-    def _restore(self):
-        fresh = self.loop.init()
+    def _restore(self, begins: Params | None) -> LoopState:
+        fresh = self.loop.init(begins)
         found = recording.newest(self.folder.path, self.archive, fresh)
         if found is None:
             return fresh
@@ -154,6 +167,27 @@ class Session:
         self.folder.log(f"resumed after round {found.round}")
         self.progress.note(f"Resuming '{self.folder.path.name}' after round {found.round}.")
         return found.state
+
+
+def inherited(run: DictConfig, loop: Loop) -> Params | None:
+    """What the learner of a new run begins as: the final one of the run that ``run.start`` names, None if it names none.
+
+    A run that has a checkpoint goes on from there, and the other run may be gone.
+
+    Raises:
+        ConfigurationError: there is no such run, it has no learner yet, or one with other weights.
+    """
+    if run.start is None or checkpoint.versions(Path(run.root) / run.name / "checkpoints"):
+        return None
+    try:
+        params = evaluate.restore(find_run(str(run.start), run.root)).trained
+    except (RunFolderError, CheckpointError, ConfigurationError) as error:
+        raise ConfigurationError(f"run.start cannot be used: {error}") from error
+    own = jax.eval_shape(loop.learner.policy.init, jax.random.key(0))
+    if jax.tree.map(jnp.shape, params) != jax.tree.map(jnp.shape, own):
+        allowed = "a run with the same learner, among families that are as wide together"
+        raise ConfigurationError(f"run.start is '{run.start}', whose learner has other weights; allowed: {allowed}")
+    return params
 
 
 def _claim(folder: RunFolder, stored: dict) -> bool:

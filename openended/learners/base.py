@@ -31,8 +31,8 @@ class AbstractLearner(abc.ABC):
     extrinsic_weight: float
 
     @abc.abstractmethod
-    def init(self, key: jax.Array) -> LearnerState:
-        """A new-born learner."""
+    def init(self, key: jax.Array, params: Params | None = None) -> LearnerState:
+        """A learner before its first update, new-born or with the weights of another."""
 
     @abc.abstractmethod
     def update(

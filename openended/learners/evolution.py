@@ -13,7 +13,7 @@ from evosax.core.fitness_shaping import centered_rank_fitness_shaping_fn
 from openended import trees
 from openended.learners.base import AbstractLearner, Intrinsic, LearnerState, Sample, report, require_positive
 from openended.networks import Policy
-from openended.types import LearnReport, Rollout
+from openended.types import LearnReport, Params, Rollout
 
 
 class Evolution(AbstractLearner):
@@ -49,10 +49,10 @@ class Evolution(AbstractLearner):
             fitness_shaping_fn=centered_rank_fitness_shaping_fn,
         )
 
-    def init(self, key: jax.Array) -> LearnerState:
-        """The distribution starts at a new-born policy."""
+    def init(self, key: jax.Array, params: Params | None = None) -> LearnerState:
+        """The distribution starts at a new-born policy, or at these weights."""
         params_key, state_key = jax.random.split(key)
-        params = self.policy.init(params_key)
+        params = self.policy.init(params_key) if params is None else params
         state = self._strategy.init(state_key, params, self._strategy.default_params)
         return LearnerState(params, jax.tree.map(trees.strong, state), jnp.zeros((), jnp.int32))
 

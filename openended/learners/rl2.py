@@ -11,7 +11,7 @@ import optax
 from openended import ppo
 from openended.learners.base import AbstractLearner, Intrinsic, LearnerState, Sample, report, require_positive
 from openended.networks import Policy
-from openended.types import LearnReport, Rollout
+from openended.types import LearnReport, Params, Rollout
 
 PART, LEAST = 0.05, 10.0  # of all updates so far, and updates, that the average goes back over
 
@@ -52,9 +52,9 @@ class RL2(AbstractLearner):
         schedule = optax.exponential_decay(learning_rate, steps, ratio, end_value=final_learning_rate)
         self.optimiser = optax.chain(optax.clip_by_global_norm(max_gradient_norm), optax.adam(schedule, eps=1e-5))
 
-    def init(self, key: jax.Array) -> LearnerState:
-        """A new-born policy."""
-        params = self.policy.init(key)
+    def init(self, key: jax.Array, params: Params | None = None) -> LearnerState:
+        """A new-born policy, or these weights."""
+        params = self.policy.init(key) if params is None else params
         return LearnerState(params, (params, self.optimiser.init(params)), jnp.zeros((), jnp.int32))
 
     def update(
