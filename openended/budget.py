@@ -25,15 +25,7 @@ class Budget(NamedTuple):
     def passes(self, steps: float, one: int, least: float, most: int) -> int:
         """Passes of a round that takes ``steps`` in all without them, ``one`` pass so many: what is left, if no other fits."""
         left = self.steps - steps
-        return most if left - most * one >= least else self._left(steps, one)
-
-    def repair(self, steps: float, one: int, most: int) -> int:
-        """Passes of a repair after ``steps``: as many as any round makes, in the last one what is left, which may be little."""
-        return min(most, self._left(steps, one))
-
-    def _left(self, steps: float, one: int) -> int:
-        """Passes of ``one`` step count each that are left after ``steps``, at least one."""
-        return max(1, round((self.steps - steps) / one))
+        return most if left - most * one >= least else max(1, round(left / one))
 
 
 UNLIMITED = Budget()

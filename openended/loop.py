@@ -107,7 +107,7 @@ class Round(Trials):
 
     def __init__(self, loop: Loop, state: LoopState, budget: Budget):
         super().__init__(loop.programs, loop.acceptance, loop.settings, loop.generator.novelty, state, loop.seed)
-        self.loop, self.budget, self.passes = loop, budget, 1  # the first round, which knows few tasks, makes one pass
+        self.loop, self.budget = loop, budget
 
     # Stages.
 
@@ -142,10 +142,20 @@ class Round(Trials):
 
     def learn(self) -> None:
         """Updates on frontier, archive and pool; success while learning is the estimate of progress."""
-        settings = self.loop.settings
-        if self.number > 1:
-            self.passes = self._affordable()
-        self._train((settings.frontier_share, settings.replay_share), settings.most_lifetimes)
+        passes = self._affordable() if self.number > 1 else 1  # the first round knows few tasks
+        batch, source = self._lessons(passes)
+        learner, model, told = self.loop.programs.learn(self.state.learner, self.state.model, batch, self._fresh())
+        reports, metrics = told
+        self.state = self.state._replace(learner=learner, model=model, version=self.state.version + 1)
+        self.journal.metrics |= metrics
+        late = passes * self.loop.settings.updates // 4  # the first updates say little of the learner that is tested
+        for name, report in reports.items():
+            place, won = source[name][late:].ravel(), report.success[late:, :, -1].ravel()
+            wins, tries = (np.bincount(place, w, minlength=self.loop.settings.capacity) for w in (won, np.ones(place.size)))
+            self.estimate[name] = wins, tries
+            self.broken |= {(name, int(row)) for row in source[name][report.broken]}
+            self._appraise(name, source[name][late:], report.appraisal, self.loop.objective)
+        self._quarantine("while learning (a task of the pool: with motor directions drawn anew)")
 
     def verify(self) -> None:
         """Retention first (repair, else roll back), then acceptance with the learner that is kept."""
@@ -156,10 +166,8 @@ class Round(Trials):
             retained = result.passed
             if retained or attempt == loop.acceptance.repairs:
                 break
-            self.journal.events.append((None, "repaired", f"extra replay because {result.reason}"))
-            spent, most = sum(loop.programs.steps.values()), min(self.passes, loop.settings.passes)
-            self.passes = self.budget.repair(spent, loop.pass_steps(), most)
-            self._train((0.0, 0.5), np.inf)
+            self.journal.events.append((None, "repaired", f"half of the way back because {result.reason}"))
+            self._turn_back()
         accepted = self._decide() if retained else 0
         if not loop.acceptance.keeps_learner(retained, accepted > 0):
             reason = "it forgot accepted tasks" if not retained else "no task was accepted (strict mode)"
@@ -237,33 +245,22 @@ class Round(Trials):
         least, most = self.loop.least(self.state), self.loop.settings.passes
         return self.budget.passes(sum(spent.values()) + tests, self.loop.pass_steps(), least, most)
 
-    def _train(self, shares: tuple[float, float], most: float) -> None:
-        """Updates on these shares of frontier and accepted tasks, none of which gets more than ``most`` lifetimes or so."""
+    def _lessons(self, passes: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """What is learned from: by family task vectors f32[P, U, B, D], and the rows i64[P U, B] that they stand in."""
         settings, batch, source = self.loop.settings, {}, {}
-        shape = (self.passes, settings.updates, settings.rows)
+        shape = (passes, settings.updates, settings.rows)
+        each = settings.most_lifetimes / np.prod(shape)
+        shares = (settings.frontier_share, FRONTIER), (settings.replay_share, ACCEPTED)
         for name in self.loop.families:
             book = self.state.repertoire[name]
-            each = most / np.prod(shape)
-            frontier, replay = (min(s, each * book.rows(of).size) for s, of in zip(shares, (FRONTIER, ACCEPTED), strict=True))
+            frontier, replay = (min(share, each * book.rows(status).size) for share, status in shares)
             rows, weight = mixture(book, frontier, replay, self.loop.objective.urgency)
             chosen = self.rng.choice(rows, shape, p=weight)
             source[name] = chosen.reshape(-1, settings.rows)
             batch[name] = book.vector[chosen]
             loose = book.status[chosen] == SEEN  # a small pool would be learned by heart, motor directions and all
             batch[name][loose] = interface.redirect(self.families[name].specs, batch[name][loose], self.rng)
-        learned = self.loop.programs.learn(self.state.learner, self.state.model, batch, self._fresh())
-        learner, model, (reports, metrics) = learned
-        self.state = self.state._replace(learner=learner, model=model, version=self.state.version + 1)
-        self.journal.metrics |= metrics
-        late = shape[0] * shape[1] // 4  # the tested learner is the last one; the first updates say little about it
-        for name, report in reports.items():
-            place, won = source[name][late:].ravel(), report.success[late:, :, -1].ravel()
-            wins, tries = (np.bincount(place, w, minlength=settings.capacity) for w in (won, np.ones(place.size)))
-            earlier = self.estimate.get(name, (wins, tries))  # a repair has no frontier: what it did not try stays known
-            self.estimate[name] = (np.where(tries > 0, wins, earlier[0]), np.where(tries > 0, tries, earlier[1]))
-            self.broken |= {(name, int(row)) for row in source[name][report.broken]}
-            self._appraise(name, source[name][late:], report.appraisal, self.loop.objective)
-        self._quarantine("while learning (a task of the pool: with motor directions drawn anew)")
+        return batch, source
 
     def _teach(self, name: str) -> None:
         candidate, (wins, tries) = self.candidates[name], self.estimate[name]

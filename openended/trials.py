@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from openended import tasks
+from openended import tasks, trees
 from openended.acceptance import AbstractAcceptance
 from openended.evidence import Draw, Evidence, Retention
 from openended.ledger import Ledger, LoopState, Place, Settings
@@ -60,6 +60,12 @@ class Trials(Ledger):
         self._note_retention(population, result, "retention")
         self._quarantine("in a retention test")
         return result
+
+    def _turn_back(self) -> None:
+        """What acts is halfway back to the learner before the round, where less is forgotten; what learns goes on."""
+        halfway = trees.halfway(self.old.learner.params, self._params())
+        learner = self.state.learner._replace(params=halfway)
+        self.state = self.state._replace(learner=learner, version=self.state.version + 1)
 
     def _decide(self) -> int:
         """Trials of the frontier tasks that go well while learning; how many were accepted."""

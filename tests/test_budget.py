@@ -40,9 +40,3 @@ def test_steps_are_met_within_half_a_pass(besides, one, most):
         steps += besides + passes[-1] * one
     assert abs(steps - 1000) <= one / 2
     assert all(number == most for number in passes[:-1]) and passes[-1] >= 1
-
-
-@pytest.mark.parametrize(("spent", "passes"), [(0, 4), (700, 3), (980, 1), (1200, 1)])
-def test_a_repair_takes_no_more_than_is_left(spent, passes):
-    assert Budget(steps=1000).repair(spent, 100, 4) == passes
-    assert UNLIMITED.repair(spent, 100, 4) == 4

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from openended import checkpoint, configuration
-from openended.budget import UNLIMITED, Budget
+from openended.budget import UNLIMITED
 from openended.compilations import Compilations
 from openended.ledger import mixture
 from openended.loop import Round
@@ -113,7 +113,7 @@ def test_the_objective_decides_how_often_a_task_of_the_pool_is_learned_from():
 
 
 def test_no_task_of_frontier_or_archive_is_learned_by_heart():
-    """Few tasks get few lifetimes, whatever their share; a repair may replay as often as it likes."""
+    """Few tasks get few lifetimes, whatever their share."""
     states, _ = history()
     counts = {}
     for most in (1, 10**6):
@@ -127,18 +127,25 @@ def test_no_task_of_frontier_or_archive_is_learned_by_heart():
     assert tasks > 4 and few <= 1.5 * tasks < many
 
 
-@pytest.mark.parametrize(("steps", "passes"), [(0, 1), (10**9, 2)])
-def test_a_repair_keeps_to_the_budget(monkeypatch, steps, passes):
-    """The last round has already learned what was left; its repair makes a single pass, not as many again."""
+@pytest.mark.parametrize(("passed", "shares"), [((True,), 1.0), ((False, True), 0.5), ((False, False), 0.0)])
+def test_a_learner_that_forgot_goes_half_of_the_way_back_or_all_of_it(monkeypatch, passed, shares):
+    """What acts is a mean of the weights before and after; what learns goes on, unless all is rolled back."""
     states, _ = history()
-    work, trained = Round(loop(), states[1], Budget(steps=steps)), []
-    work.passes = 9
-    results = iter([types.SimpleNamespace(passed=passed, reason="") for passed in (False, True)])
+    work, results = Round(loop(), states[1], UNLIMITED), iter(types.SimpleNamespace(passed=x, reason="") for x in passed)
     monkeypatch.setattr(work, "_retain", lambda attempt: next(results))
-    monkeypatch.setattr(work, "_train", lambda *shares: trained.append(work.passes))
     monkeypatch.setattr(work, "_decide", lambda: 0)
+    work.learn()
+    learned = work.state.learner
     work.verify()
-    assert trained == [passes]
+    for old, new, now in zip(
+        *(jax.tree.leaves(x.params) for x in (states[1].learner, learned, work.state.learner)), strict=True
+    ):
+        np.testing.assert_allclose(now, (1 - shares) * old + shares * new, atol=1e-6)
+        assert now.sharding == new.sharding and not now.weak_type, "else its programs compile again"
+    goes_on = learned if shares else states[1].learner
+    assert work.state.learner.optimiser is goes_on.optimiser
+    kinds = [kind for _, kind, _ in work.journal.events if kind in ("repaired", "rolled_back")]
+    assert kinds == ["repaired"] * (passed[0] is False) + ["rolled_back"] * (shares == 0.0)
 
 
 def test_a_full_frontier_gives_the_least_solved_back_to_the_pool():
