@@ -12,7 +12,15 @@ import pytest
 from openended import ablate, cli, configuration, launchers, making
 from openended.configuration import ConfigurationError
 
-TINY = ["experiment=probe", "loop.candidates=16", "loop.entries=8", "loop.updates=1", "loop.rows=16", "heldout.every=0"]
+TINY = [
+    "experiment=probe",
+    "loop.candidates=16",
+    "loop.entries=8",
+    "loop.updates=1",
+    "loop.passes=1",
+    "loop.rows=16",
+    "heldout.every=0",
+]
 ARMS = configuration.read_sweep([]).overrides
 BASELINES = ("plr_pvl", "plr_maxmc", "sfl", "accel")
 

@@ -220,7 +220,15 @@ def test_random_actions_and_none_by_known_answers():
 def trained(tmp_path_factory):
     """A run of two rounds, and the options of the command on it."""
     root = tmp_path_factory.mktemp("runs")
-    sizes = ["loop.candidates=16", "loop.updates=1", "loop.rows=16", "loop.entries=8", "loop.trials=8", "loop.capacity=64"]
+    sizes = [
+        "loop.candidates=16",
+        "loop.updates=1",
+        "loop.passes=1",
+        "loop.rows=16",
+        "loop.entries=8",
+        "loop.trials=8",
+        "loop.capacity=64",
+    ]
     overrides = ["experiment=probe", f"run.root={root}", "run.name=tiny", "run.rounds=2", *sizes]
     assert cli.main(["train", *overrides]) == 0
     return root

@@ -19,7 +19,15 @@ from openended import cli, configuration, evaluate
 from openended.configuration import ConfigurationError
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = ["loop.candidates=16", "loop.entries=8", "loop.updates=1", "loop.rows=16", "heldout.every=0", "run.rounds=1"]
+SMALL = [
+    "loop.candidates=16",
+    "loop.entries=8",
+    "loop.updates=1",
+    "loop.passes=1",
+    "loop.rows=16",
+    "heldout.every=0",
+    "run.rounds=1",
+]
 ALIKE = (stock.HalfCheetah, stock.Ant, stock.Pusher)  # whose control step is Brax's own
 
 

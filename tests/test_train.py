@@ -12,7 +12,7 @@ import time
 import pytest
 
 ROUNDS = 5
-COMMAND = [sys.executable, "-m", "openended.cli", "train", "experiment=probe", f"run.rounds={ROUNDS}"]
+COMMAND = [sys.executable, "-m", "openended.cli", "train", "experiment=probe", "loop.passes=1", f"run.rounds={ROUNDS}"]
 TIMED = ("seconds", "steps_per_s", "compiled")  # begin keys that tell of a process, not of the run
 
 

@@ -11,7 +11,7 @@ from openended.archive import Archive
 from openended.loop import Loop
 from openended.repertoire import ACCEPTED, EMPTY, FRONTIER, SEEN
 
-SMALL = ["loop.candidates=16", "loop.entries=8", "loop.updates=1", "loop.rows=16", "loop.capacity=64"]
+SMALL = ["loop.candidates=16", "loop.entries=8", "loop.updates=1", "loop.passes=1", "loop.rows=16", "loop.capacity=64"]
 
 
 @functools.cache
