@@ -26,6 +26,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -33,14 +34,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from openended.maps import affine, dense
-from openended.statistics import student
+from openended.comparison import paired
+from openended.maps import affine, dense, lstm
 
 UNITS = 16
 RATE = 0.05  # of the back-propagation that is imitated
 SHAPE = (8, 6, 4)  # inputs, hidden neurons and classes of the networks it is imitated in
 NETWORKS, EXAMPLES = 8, 40  # of an update of meta-training
 SCALE = 0.4  # of a weight in a state: a state saturates at 1
+KEEP = 6.0  # bias of a state: a memory has to last over hundreds of examples
 HIDDEN = {"no hidden layer": (), "one of 32": (32,)}
 
 Params = Any
@@ -109,9 +111,7 @@ def tick(params: Params, state: State, sums: jax.Array, errors: jax.Array | None
     wide = (*hidden.shape[:2], -1)
     parts = (hidden, sums[:, None, None], told[None, :, None], phase)
     heard = jnp.concatenate([jnp.broadcast_to(part, (*wide[:2], part.shape[-1])) for part in parts], axis=-1)
-    let, keep, new, show = jnp.split(affine(params["gates"], heard), 4, axis=-1)
-    cell = jax.nn.sigmoid(keep + 6.0) * cell + jax.nn.sigmoid(let) * jnp.tanh(new)
-    hidden = jax.nn.sigmoid(show) * jnp.tanh(cell)
+    hidden, cell = lstm(affine(params["gates"], heard), cell, KEEP)
     return (hidden, cell), affine(params["say"], hidden)[..., int(back)]
 
 
@@ -141,7 +141,8 @@ def lesson(key: jax.Array) -> list[Heard]:
     return jax.lax.scan(taught, begun(keys[3], SHAPE), (inputs, labels))[1]
 
 
-def meta_train(key: jax.Array, updates: int) -> tuple[Params, np.ndarray]:
+@functools.partial(jax.jit, static_argnames="updates")
+def meta_train(key: jax.Array, updates: int) -> tuple[Params, jax.Array]:
     """The LSTM after so many updates, and the error of each."""
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(3e-3, updates)))
 
@@ -157,9 +158,8 @@ def meta_train(key: jax.Array, updates: int) -> tuple[Params, np.ndarray]:
 
     first, second = jax.random.split(key)
     params = init(first)
-    run = jax.jit(lambda carry, keys: jax.lax.scan(update, carry, keys))
-    (params, _), errors = run((params, optimiser.init(params)), jax.random.split(second, updates))
-    return params, np.asarray(errors)
+    (params, _), errors = jax.lax.scan(update, (params, optimiser.init(params)), jax.random.split(second, updates))
+    return params, errors
 
 
 # On its own.
@@ -233,7 +233,7 @@ def measure(updates: int, seeds: int) -> dict[str, Any]:
             flush=True,
         )
     results = [
-        {"data": name, "network": words, **{learner: interval([row[learner] for row in found]) for learner in found[0]}}
+        {"data": name, "network": words, **{learner: paired(np.array([row[learner] for row in found])) for learner in found[0]}}
         for (name, words), found in rows.items()
     ]
     return {
@@ -245,27 +245,22 @@ def measure(updates: int, seeds: int) -> dict[str, Any]:
     }
 
 
-def interval(values: list[float]) -> dict[str, float | None]:
-    """Mean and Student's 95 % interval."""
-    low, high = student(np.array(values))
-    return {"mean": float(np.mean(values)), "low": low, "high": high}
-
-
-def main() -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--updates", type=int, default=8000)
+def command(about: str | None, updates: int, measure: Callable[[int, int], Any], told: Callable[[Any], str]) -> None:
+    """A command that measures, and prints a line for each row of the results, or all as JSON."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--updates", type=int, default=updates)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     found = measure(options.updates, options.seeds)
-    if options.json:
-        print(json.dumps(found, indent=1))
-        return
-    for row in found["results"]:
-        parts = (f"{who} {row[who]['mean']:.3f}" for who in ("cloned", "backprop", "untrained"))
-        print(f"{row['data']}, {row['network']}: {', '.join(parts)}")
+    print(json.dumps(found, indent=1) if options.json else "\n".join(map(told, found["results"])))
+
+
+def line(row: dict[str, Any]) -> str:
+    """A row in words."""
+    parts = (f"{who} {row[who]['mean']:.3f}" for who in ("cloned", "backprop", "untrained"))
+    return f"{row['data']}, {row['network']}: {', '.join(parts)}"
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, 8000, measure, line)

@@ -18,9 +18,7 @@ the gradient through learning.
 
 from __future__ import annotations
 
-import argparse
 import functools
-import json
 import math
 import sys
 import time
@@ -31,7 +29,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from cloning import Params, init, interval
+from cloning import Params, init
+
+from openended.comparison import paired
 
 STREAMS = 8  # of an update
 SHAPES = ((6, 3), (10, 4), (16, 5))  # inputs and classes of a stream, in turns
@@ -69,27 +69,34 @@ def clusters(key: jax.Array, length: int, shape: tuple[int, int]) -> tuple[jax.A
     return jnp.concatenate([inputs, jnp.ones((length, 1))], axis=1), which % classes
 
 
+def optimiser(updates: int) -> optax.GradientTransformation:
+    """Of the LSTM, over so many updates."""
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(3e-3, updates)))
+
+
+@functools.partial(jax.jit, static_argnames=("updates", "length", "shape"))
+def update(carry: Any, key: jax.Array, updates: int, length: int, shape: tuple[int, int]) -> tuple[Any, jax.Array]:
+    """One step on streams of so many examples; the cross-entropy over log(classes) before it."""
+
+    def loss(params: Params) -> jax.Array:
+        streams = jax.vmap(lambda k: clusters(k, length, shape))(jax.random.split(key, STREAMS))
+        return jnp.mean(jax.vmap(lambda stream: answered(params, stream, shape[1])[0])(streams)) / math.log(shape[1])
+
+    params, state = carry
+    error, gradient = jax.value_and_grad(loss)(params)
+    change, state = optimiser(updates).update(gradient, state, params)
+    return (optax.apply_updates(params, change), state), error
+
+
 def meta_train(key: jax.Array, updates: int) -> tuple[Params, list[float]]:
-    """The LSTM after so many updates, and the mean cross-entropy over log(classes) of every hundredth."""
-    optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(3e-3, updates)))
-
-    @functools.partial(jax.jit, static_argnames=("length", "shape"))
-    def update(carry: Any, key: jax.Array, length: int, shape: tuple[int, int]) -> Any:
-        def loss(params: Params) -> jax.Array:
-            streams = jax.vmap(lambda k: clusters(k, length, shape))(jax.random.split(key, STREAMS))
-            return jnp.mean(jax.vmap(lambda stream: answered(params, stream, shape[1])[0])(streams)) / math.log(shape[1])
-
-        params, state = carry
-        error, gradient = jax.value_and_grad(loss)(params)
-        change, state = optimiser.update(gradient, state, params)
-        return (optax.apply_updates(params, change), state), error
-
+    """The LSTM after so many updates, and the error of every hundredth."""
     first, second = jax.random.split(key)
-    carry: Any = (init(first), optimiser.init(init(first)))
+    params = init(first)
+    carry: Any = (params, optimiser(updates).init(params))
     errors = []
     for i in range(updates):
         length = LENGTHS[min(len(LENGTHS) * i // updates, len(LENGTHS) - 1)]
-        carry, error = update(carry, jax.random.fold_in(second, i), length, SHAPES[i % len(SHAPES)])
+        carry, error = update(carry, jax.random.fold_in(second, i), updates, length, SHAPES[i % len(SHAPES)])
         errors += [error] if i % 100 == 99 or i == 0 else []
     return carry[0], [float(error) for error in errors]
 
@@ -138,26 +145,16 @@ def measure(updates: int, seeds: int) -> dict[str, Any]:
         }
         ahead = [own - other for own, other in zip(shares["vsml"], shares["sgd"], strict=True)]
         rates = {f"{who}_rate": RATES[place] for who, place in best.items()}
-        row = {who: interval(values) for who, values in shares.items()}
-        results.append({"data": name, **row, "vsml_less_sgd": interval(ahead), **rates})
+        row = {who: paired(np.array(values)) for who, values in shares.items()}
+        results.append({"data": name, **row, "vsml_less_sgd": paired(np.array(ahead)), **rates})
     spent = time.perf_counter() - began
     return {"updates": updates, "seeds": seeds, "cross_entropy": errors, "seconds": spent, "results": results}
 
 
-def main() -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--updates", type=int, default=3000)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    found = measure(options.updates, options.seeds)
-    if options.json:
-        print(json.dumps(found, indent=1))
-        return
-    for row in found["results"]:
-        print(f"{row['data']}: " + ", ".join(f"{who} {row[who]['mean']:.3f}" for who in ("vsml", "sgd", "adam")))
+def line(row: dict[str, Any]) -> str:
+    """A row in words."""
+    return f"{row['data']}: " + ", ".join(f"{who} {row[who]['mean']:.3f}" for who in ("vsml", "sgd", "adam"))
 
 
 if __name__ == "__main__":
-    main()
+    cloning.command(__doc__, 3000, measure, line)

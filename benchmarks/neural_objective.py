@@ -36,8 +36,8 @@ import optax
 
 from envs.base import AbstractFamily
 from openended import configuration, evaluate
-from openended.maps import affine, dense
-from openended.statistics import student
+from openended.comparison import paired
+from openended.maps import affine, dense, lstm
 
 AGENTS = 8  # of a family
 EPISODES = 4  # that an agent plays in an iteration
@@ -121,9 +121,7 @@ def objective(alpha: Params, part: Episode, values: jax.Array, motors: jax.Array
 
     def back(carry: Any, inputs: jax.Array) -> Any:
         hidden, cell = carry
-        let, keep, new, show = jnp.split(affine(alpha["gates"], jnp.concatenate([inputs, hidden])), 4)
-        cell = jax.nn.sigmoid(keep + 1.0) * cell + jax.nn.sigmoid(let) * jnp.tanh(new)
-        hidden = jax.nn.sigmoid(show) * jnp.tanh(cell)
+        hidden, cell = lstm(affine(alpha["gates"], jnp.concatenate([inputs, hidden])), cell)
         return (hidden, cell), hidden
 
     nothing = jnp.zeros(LSTM)
@@ -286,15 +284,16 @@ def learn(rule: str, alpha: Params, agent: Agent, key: jax.Array, meta: bool) ->
         scale = 1.0 / jnp.maximum(optax.global_norm(found), 1.0)
         return jax.tree.map(lambda g: scale * g, found)
 
-    def stepped(alpha: Params) -> Params:
-        return jax.tree.map(lambda weight, g: weight - STEP * g, agent.nets["policy"], slope(alpha))
+    def stepped(alpha: Params) -> tuple[jax.Array, Params]:
+        policy = jax.tree.map(lambda weight, g: weight - STEP * g, agent.nets["policy"], slope(alpha))
+        return -worth(agent, policy, part), policy
 
-    gradient = jax.grad(lambda alpha: -worth(agent, stepped(alpha), part))(alpha) if meta else None
     if rule in ("metagenrl", "random"):
-        return agent._replace(nets=agent.nets | {"policy": stepped(alpha)}), gradient
+        gradient, policy = jax.grad(stepped, has_aux=True)(alpha) if meta else (None, stepped(alpha)[1])
+        return agent._replace(nets=agent.nets | {"policy": policy}), gradient
     change, state = optimiser("policy").update(slope(alpha), agent.optimisers["policy"], agent.nets["policy"])
     nets = agent.nets | {"policy": optax.apply_updates(agent.nets["policy"], change)}
-    return agent._replace(nets=nets, optimisers=agent.optimisers | {"policy": state}), gradient
+    return agent._replace(nets=nets, optimisers=agent.optimisers | {"policy": state}), None
 
 
 # Populations.
@@ -303,6 +302,12 @@ def learn(rule: str, alpha: Params, agent: Agent, key: jax.Array, meta: bool) ->
 def population(family: AbstractFamily, vectors: jax.Array, key: jax.Array) -> Agent:
     """Fresh agents, one in each task."""
     return jax.vmap(functools.partial(born, family))(vectors, jax.random.split(key, len(vectors)))
+
+
+@functools.cache
+def begin(family: AbstractFamily) -> Callable[[jax.Array, jax.Array], Agent]:
+    """`population` as one program."""
+    return jax.jit(functools.partial(population, family))
 
 
 class Meta(NamedTuple):
@@ -351,11 +356,10 @@ def meta_train(
 ) -> tuple[Params, Any]:
     """An objective, and the solved share of its agents by iteration; every so often half of them are born again."""
     rng, key = np.random.default_rng(seed), jax.random.key(seed)
-    make = {name: jax.jit(functools.partial(population, family)) for name, family in families.items()}
 
     def fresh(name: str, number: int) -> Agent:
         rows = rng.choice(len(tasks[name]), AGENTS)
-        return make[name](jnp.asarray(tasks[name][rows]), jax.random.fold_in(key, number))
+        return begin(families[name])(jnp.asarray(tasks[name][rows]), jax.random.fold_in(key, number))
 
     alpha = objective_born(key)
     state = Meta(alpha, optimiser("objective").init(alpha), {name: fresh(name, i) for i, name in enumerate(families)})
@@ -378,27 +382,34 @@ def _mixed(new: Agent, old: Agent, turn: int) -> Agent:
     return jax.tree.map(lambda a, b: jnp.where(which.reshape(-1, *[1] * (a.ndim - 1)), a, b), new, old)
 
 
+@functools.cache
+def alone(family: AbstractFamily, rule: str) -> Callable[[Meta, jax.Array], tuple[Meta, Any]]:
+    """An iteration of agents of one family by a rule, one program for all seeds."""
+    return jax.jit(functools.partial(iteration, {family.name: family}, rule, False))
+
+
 def trial(families: dict, tasks: dict, name: str, rule: str, alpha: Params, iterations: int, seed: int) -> list[float]:
     """Solved share by iteration of fresh agents in a family, by one rule."""
-    family, rng = {name: families[name]}, np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     vectors = jnp.asarray(tasks[name][rng.choice(len(tasks[name]), 2 * AGENTS, replace=len(tasks[name]) < 2 * AGENTS)])
     key = jax.random.key(1_000_000 + seed)
-    state = Meta(alpha, (), {name: jax.jit(functools.partial(population, family[name]))(vectors, key)})
-    run = jax.jit(functools.partial(iteration, family, rule, False))
+    state = Meta(alpha, (), {name: begin(families[name])(vectors, key)})
     curve = []
     for i in range(iterations):
-        state, solved = run(state, jax.random.fold_in(key, i))
+        state, solved = alone(families[name], rule)(state, jax.random.fold_in(key, i))
         curve.append(float(jnp.mean(solved[name])))
     return curve
 
 
 def measure(trained: list[str], tested: list[str], sizes: tuple[int, int, int]) -> dict[str, Any]:
-    """Solved shares in the last tenth of the iterations, with 95 % intervals over seeds, and all curves; sizes: meta-training's
-    iterations, those of a trial, seeds."""
+    """Solved shares in the last tenth of the iterations, with 95 % intervals over seeds, and all curves.
+
+    sizes: iterations of meta-training and of a trial, seeds.
+    """
     meta, iterations, seeds = sizes
     families, tasks = tasks_of(list(dict.fromkeys([*trained, *tested])))
     curves: dict[str, dict[str, list[list[float]]]] = {name: {rule: [] for rule in RULES} for name in tested}
-    learned = []
+    learned, last = [], iterations // 10 or 1
     for seed in range(seeds):
         alpha, curve = meta_train({name: families[name] for name in trained}, tasks, meta, seed)
         learned.append(curve)
@@ -406,13 +417,10 @@ def measure(trained: list[str], tested: list[str], sizes: tuple[int, int, int]) 
             for rule in RULES:
                 start = alpha if rule == "metagenrl" else objective_born(jax.random.key(1000 + seed))
                 curves[name][rule].append(trial(families, tasks, name, rule, start, iterations, seed))
-            told = ", ".join(
-                f"{rule} {np.mean(found[-1][-(iterations // 10 or 1) :]):.2f}" for rule, found in curves[name].items()
-            )
+            told = ", ".join(f"{rule} {np.mean(found[-1][-last:]):.2f}" for rule, found in curves[name].items())
             print(f"seed {seed}, {name}: {told}", file=sys.stderr, flush=True)
-    last = iterations // 10 or 1
     ends = {
-        name: {rule: _interval(np.array(found)[:, -last:].mean(axis=1)) for rule, found in by.items()}
+        name: {rule: paired(np.array(found)[:, -last:].mean(axis=1)) for rule, found in by.items()}
         for name, by in curves.items()
     }
     return {
@@ -423,11 +431,6 @@ def measure(trained: list[str], tested: list[str], sizes: tuple[int, int, int]) 
         "success": ends,
         "curves": curves,
     }
-
-
-def _interval(values: np.ndarray) -> dict[str, float | None]:
-    low, high = student(values)
-    return {"mean": float(np.mean(values)), "low": low, "high": high}
 
 
 def main() -> None:

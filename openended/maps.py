@@ -17,6 +17,16 @@ def affine(layer: dict[str, jax.Array], x: jax.Array) -> jax.Array:
     return x @ layer["w"] + layer["b"]
 
 
+def lstm(gates: jax.Array, cell: jax.Array, keep: float = 1.0) -> tuple[jax.Array, jax.Array]:
+    """What a cell f32[..., H] shows and holds after a step, by its four gates f32[..., 4 H]; keep: bias of what it keeps.
+
+    Source: Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000.
+    """
+    let, stay, new, show = jnp.split(gates, 4, axis=-1)
+    cell = jax.nn.sigmoid(stay + keep) * cell + jax.nn.sigmoid(let) * jnp.tanh(new)
+    return jax.nn.sigmoid(show) * jnp.tanh(cell), cell
+
+
 def gated(layer: dict[str, jax.Array], x: jax.Array) -> jax.Array:
     """``tanh(a) tanh(1 + b)`` of one affine map's two halves: products of inputs, which signs and Jacobians are made of.
 

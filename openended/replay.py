@@ -30,7 +30,7 @@ from envs import drawing
 from envs.base import AbstractFamily, Model
 from envs.spec import sentence
 from openended import checkpoint, configuration, recording, rollouts
-from openended.archive import Archive
+from openended.archive import Archive, TaskRow
 from openended.exporting import emit, write
 from openended.locate import CommandError, UsageError, find_run, find_task, stored_config
 from openended.loop import Loop
@@ -231,7 +231,11 @@ def _choose(folder: Path, loop: Loop, name: str) -> Chosen:
         file = load_task(name, loop.families)
         return Chosen(file.id or Path(name).stem, file.family, file.vector, file.description, None)
     with Archive(folder / "archive.db", readonly=True) as archive:
-        task = find_task(archive, name)
+        return chosen(find_task(archive, name))
+
+
+def chosen(task: TaskRow) -> Chosen:
+    """A task of the archive, to replay."""
     witness = json.loads(task.witness) if task.witness else None
     return Chosen(task.id, task.family, np.asarray(task.vector, np.float32), task.description, witness)
 

@@ -57,7 +57,7 @@ def replicate(tree: Any) -> Any:
 
 def halfway(a: Any, b: Any) -> Any:
     """The mean of two trees of numbers, on every device; made on the host, where nothing has to be compiled for it."""
-    return replicate(jax.tree.map(lambda x, y: (np.asarray(x) + np.asarray(y)) / np.asarray(2, x.dtype), a, b))
+    return replicate(jax.tree.map(lambda x, y: (np.asarray(x) + np.asarray(y)) / 2, a, b))
 
 
 def strong(leaf: Any) -> jax.Array:

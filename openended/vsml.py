@@ -26,7 +26,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from openended.maps import affine, dense, gated
+from openended.maps import affine, dense, gated, lstm
 from openended.networks import HISTORY, LOG_STD, sized
 from openended.types import Output, Params, Percept
 
@@ -86,10 +86,8 @@ class SharedPolicy:
         done = jnp.concatenate([percept.action.reshape(HISTORY, self.actions).T, forward], axis=1)
         common = affine(params["common"], jnp.stack([5.0 * percept.reward, percept.first]))
         gates = (felt @ params["sensor"])[:, None] + (done @ params["motor"])[None] + hidden @ params["state"] + common
-        let, keep, new, show = jnp.split(gates, 4, axis=-1)
-        now = jax.nn.sigmoid(keep + 1.0) * cell + jax.nn.sigmoid(let) * jnp.tanh(new)
-        cell = jnp.where(percept.live > 0, now, cell)
-        hidden = jnp.where(percept.live > 0, jax.nn.sigmoid(show) * jnp.tanh(now), hidden)
+        shown, held = lstm(gates, cell)
+        hidden, cell = jnp.where(percept.live > 0, shown, hidden), jnp.where(percept.live > 0, held, cell)
         return (hidden, cell), self._output(params, jnp.einsum("w,wau->au", sensors, hidden), motors)
 
     def sequence(self, params: Params, percepts: Percept) -> Output:

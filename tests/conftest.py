@@ -59,11 +59,11 @@ def train_tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path
 
     def train(rounds: int) -> Path:
         from openended import cli
+        from tests.small import SMALL
 
         folder = tmp_path_factory.mktemp("runs")
-        small = ["loop.candidates=16", "loop.entries=8", "loop.updates=1", "loop.passes=1", "loop.rows=16", "heldout.every=0"]
         named = [f"run.root={folder}", "run.name=tiny", f"run.rounds={rounds}"]
-        assert cli.main(["train", "experiment=probe", *named, *small]) == 0
+        assert cli.main(["train", "experiment=probe", *named, *SMALL]) == 0
         return folder
 
     return train

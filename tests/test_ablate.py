@@ -11,16 +11,9 @@ import pytest
 
 from openended import ablate, cli, configuration, launchers, making
 from openended.configuration import ConfigurationError
+from tests.small import SMALL
 
-TINY = [
-    "experiment=probe",
-    "loop.candidates=16",
-    "loop.entries=8",
-    "loop.updates=1",
-    "loop.passes=1",
-    "loop.rows=16",
-    "heldout.every=0",
-]
+TINY = ["experiment=probe", *SMALL]
 ARMS = configuration.read_sweep([]).overrides
 BASELINES = ("plr_pvl", "plr_maxmc", "sfl", "accel")
 

@@ -6,8 +6,9 @@ import pytest
 
 from openended import cli, configuration, evaluate, train
 from openended.learners.evolution import Evolution
+from tests.small import SMALL
 
-SMALL = ["experiment=probe", "loop.candidates=16", "loop.entries=8", "loop.updates=1", "loop.rows=16", "heldout.every=0"]
+TINY = ["experiment=probe", *SMALL]
 
 
 @pytest.fixture(scope="module")
@@ -27,16 +28,16 @@ def near(a, b) -> bool:
 def test_it_begins_as_the_other_ended_and_goes_on_without_it(root, first):
     """With hardly a step of learning it is still the same; once begun it needs no start."""
     still = ["learner.learning_rate=1e-9", "learner.final_learning_rate=1e-9"]
-    command = ["train", *SMALL, *still, f"run.root={root}", "run.name=second", "run.start=tiny", "run.seed=5"]
+    command = ["train", *TINY, *still, f"run.root={root}", "run.name=second", "run.start=tiny", "run.seed=5"]
     assert cli.main([*command, "run.rounds=1"]) == 0
     second = evaluate.restore(root / "second")
     assert near(first, second.trained) and not near(first, second.untrained)
-    config = configuration.read([*SMALL, f"run.root={root}", "run.name=second", "run.start=gone"])
+    config = configuration.read([*TINY, f"run.root={root}", "run.name=second", "run.start=gone"])
     assert train.inherited(config.run, second.loop) is None, "a run that has a checkpoint goes on from there"
 
 
 def test_what_cannot_be_begun_with_is_one_sentence_and_leaves_no_run(root, capsys):
-    command = ["train", *SMALL, f"run.root={root}", "run.name=third", "run.rounds=1"]
+    command = ["train", *TINY, f"run.root={root}", "run.name=third", "run.rounds=1"]
     for more, words in (
         (["run.start=nobody"], "run.start cannot be used: There is no run 'nobody'"),
         (["run.start=tiny", "learner.memory=gru"], "run.start is 'tiny', whose learner has other weights; allowed: a run with"),
@@ -49,12 +50,12 @@ def test_what_cannot_be_begun_with_is_one_sentence_and_leaves_no_run(root, capsy
 
 
 def test_an_evolution_strategy_begins_there_too(root, first):
-    config = configuration.read([*SMALL, "learner=evolution", f"run.root={root}", "run.name=fourth", "run.start=tiny"])
+    config = configuration.read([*TINY, "learner=evolution", f"run.root={root}", "run.name=fourth", "run.start=tiny"])
     loop = configuration.build(config)
     assert isinstance(loop.learner, Evolution)
     assert near(loop.init(train.inherited(config.run, loop)).learner.params, first)
 
 
 def test_none_is_new_born(root):
-    config = configuration.read([*SMALL, f"run.root={root}", "run.name=fifth"])
+    config = configuration.read([*TINY, f"run.root={root}", "run.name=fifth"])
     assert train.inherited(config.run, configuration.build(config)) is None

@@ -17,17 +17,10 @@ from envs.probe import Probe
 from envs.spec import validate
 from openended import cli, configuration, evaluate
 from openended.configuration import ConfigurationError
+from tests.small import SMALL
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = [
-    "loop.candidates=16",
-    "loop.entries=8",
-    "loop.updates=1",
-    "loop.passes=1",
-    "loop.rows=16",
-    "heldout.every=0",
-    "run.rounds=1",
-]
+ONE_ROUND = [*SMALL, "run.rounds=1"]
 ALIKE = (stock.HalfCheetah, stock.Ant, stock.Pusher)  # whose control step is Brax's own
 
 
@@ -156,7 +149,7 @@ def suite_of_a_probe(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_eval_among_other_bodies_than_those_of_the_run(tmp_path, suite_of_a_probe, capsys):
     """All learners, by the command; the layout is the run's, which has room for goals of two conditions."""
-    train = ["train", "experiment=probe", "interface=projection", "families.probe.combined_goals=true", *SMALL]
+    train = ["train", "experiment=probe", "interface=projection", "families.probe.combined_goals=true", *ONE_ROUND]
     assert cli.main([*train, f"run.root={tmp_path}", "run.name=wide"]) == 0
     capsys.readouterr()
     command = ["eval", "wide", "--root", str(tmp_path), "--suite", "stock", "--lifetimes", "4", "--json"]

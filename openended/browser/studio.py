@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import gc
-import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -212,8 +211,7 @@ class Studio:
         except ArchiveError as error:
             raise Missing(f"There is no task '{id[:80]}' in the run '{self.run.name}'.") from error
         family = self.family(task.family)
-        witness = json.loads(task.witness) if task.witness else None
-        chosen = replay.Chosen(task.id, task.family, np.asarray(task.vector, np.float32), task.description, witness)
+        chosen = replay.chosen(task)
         with _COMPILING:
             name, film = self._shoot(family, chosen, learner, seed, version)
         made = replay.document(family, chosen, name, film) | {"seed": None if learner == "witness" else seed}
