@@ -109,7 +109,8 @@ def test_quick_bench_of_the_probe(tmp_path, capsys):
     assert min(rates) > 0.0
     assert 0.0 < found["round"]["efficiency"] < 1.0 and 0.0 < found["host_share"] < 1.0
     assert found["compile"] == {"cold_s": None, "warm_s": None, "after_warmup": 0}
-    assert found["round"]["steps_by_purpose"]["learn"] == 2 * 4 * 64 * 3 * 40  # rounds, updates, rows, episodes, steps
+    learned = 2 * 4 * 4 * 64 * 3 * 40  # rounds, passes, updates, rows, episodes, steps
+    assert found["round"]["steps_by_purpose"]["learn"] == learned
     rest = {"round", "compile", "host_share", "growth", "device", "stages", "peak_bytes", "arithmetic", "ceilings"}
     assert set(found) == {"raw", "policy", "learn", *rest}
     assert 0 < found["arithmetic"]["probe"]["policy"] < found["arithmetic"]["probe"]["gradient"]
