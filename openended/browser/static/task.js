@@ -1,15 +1,18 @@
 // One task: replay, evidence, numbers, kin, and how to take it elsewhere.
 import { asked, base, byId, colour, data, el, ends, fill, follow, home, isStatic, number, options, percent, picture, remember, run, sentence, share, sorry, status, table, taskPage, PALETTE } from "./common.js";
 import { parse } from "./film.js";
-import { Player } from "./player.js";
 import { plot } from "./plots.js";
 
 const id = byId("task").dataset.task;
-const player = new Player(byId("player"));
-window.player = player;
 const still = asked().play === "0" || matchMedia("(prefers-reduced-motion: reduce)").matches;
-let task = null, showing = "", turn = 0;
+let task = null, showing = "", turn = 0, stage = null;
 const film = (name, learner, seed, form = "bin") => `${home}replay/${encodeURIComponent(name)}/${learner}-${seed}.${form}`;
+
+/** The player. Its module brings the 2 MB of three.js: they are asked for when the words of the page are there. */
+function staged() {
+  stage ??= import("./player.js").then(({ Player }) => (window.player = new Player(byId("player"))));
+  return stage;
+}
 
 async function load(path) {
   const answer = await fetch(path);
@@ -24,6 +27,7 @@ async function replay() {
   showing = key;
   remember({ learner: learner === "final" ? "" : learner, ghost, seed: seed || "" });
   byId("player").setAttribute("aria-busy", "true");
+  const player = await staged();
   player.note.textContent = "preparing the replay; the first of a family takes a while to compile …";
   try {
     const [other, who] = ghost ? ghost.split("|").reverse() : ["", ""];
