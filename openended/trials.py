@@ -67,6 +67,13 @@ class Trials(Ledger):
         learner = self.state.learner._replace(params=halfway)
         self.state = self.state._replace(learner=learner, version=self.state.version + 1)
 
+    def _unsay(self) -> None:
+        """What a learner forgot that is not kept was not forgotten."""
+        self.journal.events[:] = [event for event in self.journal.events if event[1] not in ("forgotten", "restored")]
+        for name, book in self.state.repertoire.items():
+            rows = book.rows(ACCEPTED)
+            self._keep(name, book.change(rows, forgotten=self.old.repertoire[name].forgotten[rows]))
+
     def _decide(self) -> int:
         """Trials of the frontier tasks that go well while learning; how many were accepted."""
         trials = []

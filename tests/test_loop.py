@@ -148,6 +148,29 @@ def test_a_learner_that_forgot_goes_half_of_the_way_back_or_all_of_it(monkeypatc
     assert kinds == ["repaired"] * (passed[0] is False) + ["rolled_back"] * (shares == 0.0)
 
 
+def test_what_a_learner_forgot_that_was_rolled_back_is_not_forgotten(monkeypatch):
+    """Its tests stand in the archive, under its version; the verdicts go with it."""
+    states, _ = history()
+    book = states[-1].repertoire["probe"]
+    book = book.change(book.rows(SEEN)[:4], status=ACCEPTED, order=np.arange(4, dtype=np.int32))
+    places = [("probe", int(row)) for row in book.rows(ACCEPTED)]
+    work = Round(loop(), states[-1]._replace(repertoire={"probe": book.change(places[1][1], forgotten=True)}), UNLIMITED)
+
+    def forgets(attempt):
+        lost = np.arange(len(places)) != 1  # the one that was forgotten is solved again, all others are lost
+        for (_, row), gone in zip(places, lost, strict=True):
+            work._keep("probe", work.state.repertoire["probe"].change(row, forgotten=bool(gone)))
+            work.journal.events.append(("task", "forgotten" if gone else "restored", ""))
+        return types.SimpleNamespace(passed=False, reason="")
+
+    monkeypatch.setattr(work, "_retain", forgets)
+    work.learn()
+    work.verify()
+    after = work.state.repertoire["probe"]
+    assert after.forgotten[[row for _, row in places]].tolist() == [i == 1 for i in range(len(places))]
+    assert not {"forgotten", "restored"} & {kind for _, kind, _ in work.journal.events}
+
+
 def test_a_full_frontier_gives_the_least_solved_back_to_the_pool():
     states, _ = history()
     narrow = copy.copy(loop())  # the same compiled programs
