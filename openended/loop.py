@@ -172,8 +172,7 @@ class Round(Trials):
         if not loop.acceptance.keeps_learner(retained, accepted > 0):
             reason = "it forgot accepted tasks" if not retained else "no task was accepted (strict mode)"
             self.journal.events.append((None, "rolled_back", f"the learner of the previous round returns: {reason}"))
-            self.state = self.state._replace(learner=self.old.learner, version=self.old.version)
-            self._unsay()
+            self._return()
 
     def finish(self) -> None:
         """Objective and generator learn from what became of the candidates; stale frontier tasks leave; counts."""

@@ -67,8 +67,13 @@ class Trials(Ledger):
         learner = self.state.learner._replace(params=halfway)
         self.state = self.state._replace(learner=learner, version=self.state.version + 1)
 
-    def _unsay(self) -> None:
-        """What a learner forgot that is not kept was not forgotten."""
+    def _return(self) -> None:
+        """What acted before the round acts again, and what its successor forgot was not forgotten; what learns goes on.
+
+        Learning from the same weights again, at the same rate, would forget as much again: a run would stand still.
+        """
+        learner = self.state.learner._replace(params=self.old.learner.params)
+        self.state = self.state._replace(learner=learner, version=self.old.version)
         self.journal.events[:] = [event for event in self.journal.events if event[1] not in ("forgotten", "restored")]
         for name, book in self.state.repertoire.items():
             rows = book.rows(ACCEPTED)
