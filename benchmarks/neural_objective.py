@@ -10,10 +10,11 @@ sees the observation, so that it fits any body. It is trained by second-order gr
 
     alpha <- alpha + rate grad_alpha Q(s, pi'(s)),      pi' = pi - step grad_pi L_alpha(segment, pi, V),
 
-as the critics of a population judge it. Then it stays as it is, and fresh agents learn by it in families that it never met,
-beside agents that follow rules made by hand in the same harness: the gradient of the critic (DDPG), PPO and REINFORCE, both
-with a Gaussian around the policy, and beside a random objective. Success is that of the episodes as they are played, noise of
-exploration included.
+as the critics of a population judge it. Half of the population follows the critic's own gradient meanwhile: an objective that is
+still random drives policies to where no gradient is left. Then it stays as it is, and fresh agents learn by it in families that
+it never met, beside agents that follow rules made by hand in the same harness: the gradient of the critic (DDPG), PPO and
+REINFORCE, both with a Gaussian around the policy, and beside a random objective. Success is that of the episodes as they are
+played, noise of exploration included.
 
 Source: Kirsch, van Steenkiste and Schmidhuber 2020 (arXiv 1910.04098). Sizes there: LSTM 32, MLPs of 32, segments of 20, 20
 agents; here 8 agents of each family, half of them reborn in other tasks now and then, so that the objective meets beginners.
@@ -46,7 +47,7 @@ UPDATES, BATCH, SEGMENT = 8, 16, 20  # of an iteration; segments of an update; s
 NOISE = 0.2  # of actions
 DISCOUNT, TRACKING = 0.95, 0.01  # tracking: of the target networks, per update
 POLICY, CRITIC, LSTM, PAIR = 32, 64, 32, 16  # widths
-STEP = 0.1  # of the policy in the gradient of the objective
+STEP = 0.03  # length of the step of the policy by which the objective is judged
 RATES = {"policy": 1e-3, "critic": 2e-3, "objective": 3e-3}
 CLIP = 0.2  # of PPO
 RULES = ("metagenrl", "random", "ddpg", "ppo", "reinforce")
@@ -74,15 +75,17 @@ class Agent(NamedTuple):
     optimisers: dict[str, Any]
     memory: Episode  # [KEPT, T]
     played: jax.Array  # i32[] episodes so far
+    led: jax.Array  # bool[] whether it follows the critic's gradient while the objective is learned
+    agreement: jax.Array  # f32[] cosine between the objective's last gradient and the critic's
 
 
 # Networks.
 
 
-def mlp(key: jax.Array, *widths: int) -> list[Params]:
-    """Parameters of affine maps with tanh between them; the last is small."""
+def mlp(key: jax.Array, *widths: int, last: float = 0.1) -> list[Params]:
+    """Parameters of affine maps with tanh between them; last: scale of the last one."""
     keys = jax.random.split(key, len(widths) - 1)
-    scales = [math.sqrt(2.0)] * (len(widths) - 2) + [0.1]
+    scales = [math.sqrt(2.0)] * (len(widths) - 2) + [last]
     return [dense(k, a, b, scale) for k, a, b, scale in zip(keys, widths, widths[1:], scales, strict=False)]
 
 
@@ -107,17 +110,19 @@ def objective_born(key: jax.Array) -> Params:
     """Parameters of a neural objective."""
     keys = jax.random.split(key, 3)
     return {
-        "pair": mlp(keys[0], 2, PAIR, PAIR),
-        "gates": dense(keys[1], 4 + PAIR + LSTM, 4 * LSTM),
-        "out": mlp(keys[2], LSTM, 32, 1),
+        "pair": mlp(keys[0], 3, PAIR, PAIR, last=1.0),
+        "gates": dense(keys[1], 5 + PAIR + LSTM, 4 * LSTM),
+        "out": mlp(keys[2], LSTM, PAIR, last=1.0),
     }
 
 
 def objective(alpha: Params, part: Episode, values: jax.Array, motors: jax.Array, now: jax.Array) -> jax.Array:
     """L of one segment; values: f32[S + 1]; now: actions f32[S, A] of today's policy, through which gradients flow."""
-    pairs = apply(alpha["pair"], jnp.stack([part.action, now], axis=-1))
+    pairs = apply(alpha["pair"], jnp.stack([part.action, now, (part.action - now) / NOISE], axis=-1))
     heard = jnp.einsum("sap,a->sp", jnp.tanh(pairs), motors / jnp.sum(motors))
-    numbers = jnp.stack([5.0 * part.reward, part.time[:-1], values[:-1], values[1:]], axis=1)
+    surprise = 5.0 * part.reward + DISCOUNT * values[1:] - values[:-1]
+    surprise = surprise / (jnp.sqrt(jnp.mean(jnp.square(surprise))) + 1e-3)
+    numbers = jnp.stack([5.0 * part.reward, part.time[:-1], values[:-1], values[1:], surprise], axis=1)
 
     def back(carry: Any, inputs: jax.Array) -> Any:
         hidden, cell = carry
@@ -126,7 +131,7 @@ def objective(alpha: Params, part: Episode, values: jax.Array, motors: jax.Array
 
     nothing = jnp.zeros(LSTM)
     hidden = jax.lax.scan(back, (nothing, nothing), jnp.concatenate([numbers, heard], axis=1), reverse=True)[1]
-    return jnp.sum(apply(alpha["out"], hidden)[:, 0] * part.running) / SEGMENT
+    return jnp.sum(jnp.sum(apply(alpha["out"], hidden) * heard, axis=1) * part.running) / SEGMENT
 
 
 # An agent.
@@ -151,7 +156,8 @@ def born(family: AbstractFamily, vector: jax.Array, key: jax.Array) -> Agent:
     memory = Episode(jnp.zeros((KEPT, steps + 1, wide)), jnp.zeros((KEPT, steps + 1)), *nothing)
     nets = {"policy": policy, "critic": critic, "policy_target": policy, "critic_target": critic}
     optimisers = {name: optimiser(name).init(nets[name]) for name in ("policy", "critic")}
-    return Agent(vector, family.action_mask(family.prepare(vector)), nets, optimisers, memory, jnp.zeros((), jnp.int32))
+    motors = family.action_mask(family.prepare(vector))
+    return Agent(vector, motors, nets, optimisers, memory, jnp.zeros((), jnp.int32), jnp.zeros((), bool), jnp.zeros(()))
 
 
 def play(family: AbstractFamily, agent: Agent, key: jax.Array) -> tuple[Agent, jax.Array]:
@@ -279,21 +285,29 @@ def learn(rule: str, alpha: Params, agent: Agent, key: jax.Array, meta: bool) ->
     agent = critic_step(agent, parts(agent, first, newest=False))
     part = parts(agent, second, newest=rule in ("ppo", "reinforce"))
 
-    def slope(alpha: Params) -> Params:
+    def slope(alpha: Params, rule: str = rule) -> Params:  # its direction alone: how large an objective is says nothing
         found = jax.grad(loss_of(rule, alpha, agent, part))(agent.nets["policy"])
-        scale = 1.0 / jnp.maximum(optax.global_norm(found), 1.0)
-        return jax.tree.map(lambda g: scale * g, found)
+        length = jnp.sqrt(optax.tree.vdot(found, found) + 1e-12)  # not the norm, whose own gradient is not a number at 0
+        return jax.tree.map(lambda g: g / length, found)
 
-    def stepped(alpha: Params) -> tuple[jax.Array, Params]:
-        policy = jax.tree.map(lambda weight, g: weight - STEP * g, agent.nets["policy"], slope(alpha))
-        return -worth(agent, policy, part), policy
+    def after(direction: Params) -> Agent:
+        change, state = optimiser("policy").update(direction, agent.optimisers["policy"], agent.nets["policy"])
+        nets = agent.nets | {"policy": optax.apply_updates(agent.nets["policy"], change)}
+        return agent._replace(nets=nets, optimisers=agent.optimisers | {"policy": state})
+
+    def along(direction: Params) -> Params:
+        return jax.tree.map(lambda weight, g: weight - STEP * g, agent.nets["policy"], direction)
 
     if rule in ("metagenrl", "random"):
-        gradient, policy = jax.grad(stepped, has_aux=True)(alpha) if meta else (None, stepped(alpha)[1])
-        return agent._replace(nets=agent.nets | {"policy": policy}), gradient
-    change, state = optimiser("policy").update(slope(alpha), agent.optimisers["policy"], agent.nets["policy"])
-    nets = agent.nets | {"policy": optax.apply_updates(agent.nets["policy"], change)}
-    return agent._replace(nets=nets, optimisers=agent.optimisers | {"policy": state}), None
+        own = slope(alpha)
+        if not meta:
+            return after(own), None
+        gradient = jax.grad(lambda alpha: -worth(agent, along(slope(alpha)), part))(alpha)
+        critic = slope(alpha, "ddpg")
+        told = optax.tree.vdot(own, critic)
+        direction = jax.tree.map(lambda a, b: jnp.where(agent.led, a, b), critic, own)
+        return after(direction)._replace(agreement=told), gradient
+    return after(slope(alpha)), None
 
 
 # Populations.
@@ -359,7 +373,8 @@ def meta_train(
 
     def fresh(name: str, number: int) -> Agent:
         rows = rng.choice(len(tasks[name]), AGENTS)
-        return begin(families[name])(jnp.asarray(tasks[name][rows]), jax.random.fold_in(key, number))
+        agents = begin(families[name])(jnp.asarray(tasks[name][rows]), jax.random.fold_in(key, number))
+        return agents._replace(led=jnp.arange(AGENTS) < AGENTS // 2)
 
     alpha = objective_born(key)
     state = Meta(alpha, optimiser("objective").init(alpha), {name: fresh(name, i) for i, name in enumerate(families)})
@@ -368,12 +383,21 @@ def meta_train(
     for i in range(iterations):
         state, solved = run(state, jax.random.fold_in(key, 1000 + i))
         curve.append(float(np.mean([np.mean(x) for x in solved.values()])))
+        if i % 25 == 24:
+            print(f"  meta {i + 1}: {_told(state, solved)}", file=sys.stderr, flush=True)
         if i % 100 == 99:
             state = state._replace(
                 agents={name: _mixed(fresh(name, 10 * i), state.agents[name], i // 100) for name in families}
             )
-            print(f"  meta {i + 1}: solved {np.mean(curve[-20:]):.2f}", file=sys.stderr, flush=True)
     return state.alpha, curve
+
+
+def _told(state: Meta, solved: dict[str, Any]) -> str:
+    """Success and cosine of the agents that the critic leads, and of those that follow the objective."""
+    rates = np.concatenate([np.asarray(x).reshape(2, -1) for x in solved.values()], axis=1).mean(axis=1)
+    cosines = np.concatenate([np.asarray(agents.agreement).reshape(2, -1) for agents in state.agents.values()], axis=1)
+    led, own = (f"{rate:.2f} (cosine {cosine:.2f})" for rate, cosine in zip(rates, cosines.mean(axis=1), strict=True))
+    return f"solved, led by the critic {led}, by the objective {own}"
 
 
 def _mixed(new: Agent, old: Agent, turn: int) -> Agent:
