@@ -10,9 +10,9 @@ sees the observation, so that it fits any body. It is trained by second-order gr
 
     alpha <- alpha + rate grad_alpha Q(s, pi'(s)),      pi' = pi - step grad_pi L_alpha(segment, pi, V),
 
-as the critics of a population judge it. Half of the population follows the critic's own gradient meanwhile: an objective that is
-still random drives policies to where no gradient is left. Then it stays as it is, and fresh agents learn by it in families that
-it never met, beside agents that follow rules made by hand in the same harness: the gradient of the critic (DDPG), PPO and
+as the critics of a population judge it. Half of the population follows the critic's own gradient meanwhile: an objective that
+is still random drives policies to where no gradient is left. Then it stays as it is, and fresh agents learn by it in families
+that it never met, beside agents that follow rules made by hand in the same harness: the gradient of the critic (DDPG), PPO and
 REINFORCE, both with a Gaussian around the policy, and beside a random objective. Success is that of the episodes as they are
 played, noise of exploration included.
 
