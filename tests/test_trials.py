@@ -10,14 +10,15 @@ from openended import configuration, recording, tasks
 from openended.archive import Archive
 from openended.loop import Loop
 from openended.repertoire import ACCEPTED, EMPTY, FRONTIER, SEEN
+from tests.small import SMALL
 
-SMALL = ["loop.candidates=16", "loop.entries=8", "loop.updates=1", "loop.passes=1", "loop.rows=16", "loop.capacity=64"]
+SIZES = [*SMALL, "loop.capacity=64"]
 
 
 @functools.cache
 def loop():
     """Accepts what is in the frontier without a test."""
-    return configuration.build(configuration.read(["experiment=probe", "acceptance=off", "acceptance.audit_every=1", *SMALL]))
+    return configuration.build(configuration.read(["experiment=probe", "acceptance=off", "acceptance.audit_every=1", *SIZES]))
 
 
 @functools.cache

@@ -26,8 +26,8 @@ async function replay() {
   if (key === showing) return;
   showing = key;
   remember({ learner: learner === "final" ? "" : learner, ghost, seed: seed || "" });
-  byId("player").setAttribute("aria-busy", "true");
   const player = await staged();
+  byId("player").setAttribute("aria-busy", "true");
   player.note.textContent = "preparing the replay; the first of a family takes a while to compile …";
   try {
     const [other, who] = ghost ? ghost.split("|").reverse() : ["", ""];
