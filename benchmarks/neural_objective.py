@@ -295,19 +295,17 @@ def learn(rule: str, alpha: Params, agent: Agent, key: jax.Array, meta: bool) ->
         nets = agent.nets | {"policy": optax.apply_updates(agent.nets["policy"], change)}
         return agent._replace(nets=nets, optimisers=agent.optimisers | {"policy": state})
 
-    def along(direction: Params) -> Params:
-        return jax.tree.map(lambda weight, g: weight - STEP * g, agent.nets["policy"], direction)
-
-    if rule in ("metagenrl", "random"):
+    def judged_step(alpha: Params) -> tuple[jax.Array, Params]:
         own = slope(alpha)
-        if not meta:
-            return after(own), None
-        gradient = jax.grad(lambda alpha: -worth(agent, along(slope(alpha)), part))(alpha)
-        critic = slope(alpha, "ddpg")
-        told = optax.tree.vdot(own, critic)
-        direction = jax.tree.map(lambda a, b: jnp.where(agent.led, a, b), critic, own)
-        return after(direction)._replace(agreement=told), gradient
-    return after(slope(alpha)), None
+        policy = jax.tree.map(lambda weight, g: weight - STEP * g, agent.nets["policy"], own)
+        return -worth(agent, policy, part), own
+
+    if not meta:
+        return after(slope(alpha)), None
+    gradient, own = jax.grad(judged_step, has_aux=True)(alpha)
+    critic = slope(alpha, "ddpg")
+    direction = jax.tree.map(lambda a, b: jnp.where(agent.led, a, b), critic, own)
+    return after(direction)._replace(agreement=optax.tree.vdot(own, critic)), gradient
 
 
 # Populations.
