@@ -193,10 +193,11 @@ def mixture(
     """Rows i64[N] to learn from and their probabilities: these shares of frontier and accepted tasks, the rest of the pool.
 
     In the pool the objective decides, in the frontier all are alike. Accepted tasks are replayed the more the less they were
-    solved of late: 0.2 + failure rate, in proportion.
+    solved of late: 0.05 + failure rate, in proportion, where one that was forgotten in its last test counts as failed.
     """
     known, accepted, pool = (book.rows(status) for status in (FRONTIER, ACCEPTED, SEEN))
-    needs = np.ones(known.size), 1.2 - book.success[accepted], urgency(book.at(pool))
+    failure = np.where(book.forgotten[accepted], 1.0, 1.0 - book.success[accepted])
+    needs = np.ones(known.size), 0.05 + failure, urgency(book.at(pool))
     shares = frontier, replay, 1.0 - frontier - replay
     weight = np.concatenate([share * need / max(need.sum(), 1e-9) for share, need in zip(shares, needs, strict=True)])
     if not weight.sum() > 0:  # nothing valid is known yet: an empty row is the middle of the box
