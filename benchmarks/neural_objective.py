@@ -38,7 +38,8 @@ import optax
 from envs.base import AbstractFamily
 from openended import configuration, evaluate
 from openended.comparison import paired
-from openended.maps import affine, dense, lstm
+from openended.maps import affine, dense
+from openended.metagenrl import Segment, objective, objective_init
 
 AGENTS = 8  # of a family
 EPISODES = 4  # that an agent plays in an iteration
@@ -106,32 +107,10 @@ def judged(critic: Params, seen: jax.Array, when: jax.Array, action: jax.Array) 
     return apply(critic, jnp.concatenate([seen, when[..., None], action], axis=-1))[..., 0]
 
 
-def objective_born(key: jax.Array) -> Params:
-    """Parameters of a neural objective."""
-    keys = jax.random.split(key, 3)
-    return {
-        "pair": mlp(keys[0], 3, PAIR, PAIR, last=1.0),
-        "gates": dense(keys[1], 5 + PAIR + LSTM, 4 * LSTM),
-        "out": mlp(keys[2], LSTM, PAIR, last=1.0),
-    }
-
-
-def objective(alpha: Params, part: Episode, values: jax.Array, motors: jax.Array, now: jax.Array) -> jax.Array:
+def heard(alpha: Params, part: Episode, values: jax.Array, motors: jax.Array, now: jax.Array) -> jax.Array:
     """L of one segment; values: f32[S + 1]; now: actions f32[S, A] of today's policy, through which gradients flow."""
-    pairs = apply(alpha["pair"], jnp.stack([part.action, now, (part.action - now) / NOISE], axis=-1))
-    heard = jnp.einsum("sap,a->sp", jnp.tanh(pairs), motors / jnp.sum(motors))
-    surprise = 5.0 * part.reward + DISCOUNT * values[1:] - values[:-1]
-    surprise = surprise / (jnp.sqrt(jnp.mean(jnp.square(surprise))) + 1e-3)
-    numbers = jnp.stack([5.0 * part.reward, part.time[:-1], values[:-1], values[1:], surprise], axis=1)
-
-    def back(carry: Any, inputs: jax.Array) -> Any:
-        hidden, cell = carry
-        hidden, cell = lstm(affine(alpha["gates"], jnp.concatenate([inputs, hidden])), cell)
-        return (hidden, cell), hidden
-
-    nothing = jnp.zeros(LSTM)
-    hidden = jax.lax.scan(back, (nothing, nothing), jnp.concatenate([numbers, heard], axis=1), reverse=True)[1]
-    return jnp.sum(jnp.sum(apply(alpha["out"], hidden) * heard, axis=1) * part.running) / SEGMENT
+    segment = Segment(part.action, part.reward, part.time[:-1], values, part.running)
+    return objective(alpha, segment, motors, now, jnp.full_like(motors, NOISE))
 
 
 # An agent.
@@ -253,7 +232,7 @@ def loss_of(rule: str, alpha: Params, agent: Agent, part: Episode) -> Callable[[
         return -0.5 * jnp.einsum("bsa,a->bs", jnp.square((part.action - mean) / NOISE), agent.motors)
 
     def by_objective(policy: Params) -> jax.Array:
-        return jnp.mean(jax.vmap(objective, (None, 0, 0, None, 0))(alpha, part, values, agent.motors, now(policy)))
+        return jnp.mean(jax.vmap(heard, (None, 0, 0, None, 0))(alpha, part, values, agent.motors, now(policy)))
 
     def by_ratio(policy: Params) -> jax.Array:
         ratio = jnp.exp(log_density(now(policy)) - log_density(part.mean))
@@ -374,7 +353,7 @@ def meta_train(
         agents = begin(families[name])(jnp.asarray(tasks[name][rows]), jax.random.fold_in(key, number))
         return agents._replace(led=jnp.arange(AGENTS) < AGENTS // 2)
 
-    alpha = objective_born(key)
+    alpha = objective_init(key, LSTM, PAIR)
     state = Meta(alpha, optimiser("objective").init(alpha), {name: fresh(name, i) for i, name in enumerate(families)})
     run = jax.jit(functools.partial(iteration, families, "metagenrl", True))
     curve = []
@@ -437,7 +416,7 @@ def measure(trained: list[str], tested: list[str], sizes: tuple[int, int, int]) 
         learned.append(curve)
         for name in tested:
             for rule in RULES:
-                start = alpha if rule == "metagenrl" else objective_born(jax.random.key(1000 + seed))
+                start = alpha if rule == "metagenrl" else objective_init(jax.random.key(1000 + seed), LSTM, PAIR)
                 curves[name][rule].append(trial(families, tasks, name, rule, start, iterations, seed))
             told = ", ".join(f"{rule} {np.mean(found[-1][-last:]):.2f}" for rule, found in curves[name].items())
             print(f"seed {seed}, {name}: {told}", file=sys.stderr, flush=True)

@@ -31,7 +31,7 @@ from openended import evaluate, rollouts, statistics, trees, wording
 from openended.evaluate import Subject
 from openended.exporting import emit
 from openended.locate import CommandError, UsageError, find_run
-from openended.networks import Policy
+from openended.networks import AbstractPolicy
 from openended.types import Params
 
 DRAWS = 8
@@ -111,7 +111,7 @@ def lines(answer: Mapping[str, Any], about: str) -> list[str]:
     return [*out, "", "[low, high]: 95 % interval over lifetimes, for these tasks and this learner."]
 
 
-def _program(family: AbstractFamily, policy: Policy, episodes: int) -> Any:
+def _program(family: AbstractFamily, policy: AbstractPolicy, episodes: int) -> Any:
     """``(params, f32[N, D], key) -> success bool[N, K]``, compiled at its first call; N is padded to the devices."""
     live = trees.OverDevices(rollouts.outcomes(family, policy, episodes), (trees.SAME, trees.ROWS, trees.ROWS), trees.ROWS)
 

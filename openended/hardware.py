@@ -17,7 +17,7 @@ import numpy as np
 from jax.extend import core
 
 from envs.base import AbstractFamily
-from openended.networks import HISTORY, Policy
+from openended.networks import HISTORY, AbstractPolicy
 from openended.types import Params, Percept
 
 SIDE = 2048  # of the square matrices whose product is timed
@@ -39,11 +39,12 @@ def operations(function: Callable[..., Any], *arguments: Any) -> int:
     return _of(jax.make_jaxpr(function)(*arguments).jaxpr)
 
 
-def arithmetic(family: AbstractFamily, policy: Policy) -> dict[str, float]:
+def arithmetic(family: AbstractFamily, policy: AbstractPolicy) -> dict[str, float]:
     """Operations per control step: the family's physics and all that surrounds it, a policy that acts, a policy's gradient."""
     model = family.prepare(jnp.full(len(family.specs), 0.5))
     state, _ = family.reset(model, jax.random.key(0))
-    params, memory, steps = policy.init(jax.random.key(0)), policy.initial_memory(), family.episode_steps
+    params, steps = policy.init(jax.random.key(0)), family.episode_steps
+    memory = policy.initial_memory(params)
     actions, none = jnp.zeros(HISTORY * policy.actions), jnp.zeros(())
     seen = jnp.zeros(policy.observation)
     percept = Percept(seen, seen, actions, none, none, none + 1.0, family.sensed, jnp.ones(policy.actions))

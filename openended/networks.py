@@ -6,6 +6,7 @@ same numbers, which a test checks.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import math
 from typing import Any
@@ -22,8 +23,35 @@ HISTORY = 2  # own actions that a percept holds: with one, a motor delay of a si
 LOG_STD = (-2.3, 0.5)  # below 0.1 every update of the mean changes everything, and accepted tasks are forgotten
 
 
+class AbstractPolicy(abc.ABC):
+    """What acts in a lifetime, with a memory that lasts for it."""
+
+    observation: int
+    actions: int
+
+    @abc.abstractmethod
+    def init(self, key: jax.Array) -> Params:
+        """Parameters of a new-born."""
+
+    @abc.abstractmethod
+    def initial_memory(self, params: Params) -> Any:
+        """Memory at birth."""
+
+    @abc.abstractmethod
+    def step(self, params: Params, memory: Any, percept: Percept) -> tuple[Any, Output]:
+        """One percept, acting."""
+
+    @abc.abstractmethod
+    def sequence(self, params: Params, percepts: Percept) -> Output:
+        """Lifetimes, percepts [B, T, ...] -> outputs [B, T, ...], learning: the same numbers as step by step."""
+
+    def renew(self, params: Params, memory: Any, motors: jax.Array) -> Any:
+        """The memory with which an episode begins, the first included; motors: f32[A] 1 where an action drives one."""
+        return memory
+
+
 @dataclasses.dataclass(frozen=True)
-class Policy:
+class Policy(AbstractPolicy):
     """Gaussian policy and value of a lifetime.
 
     memory: ``fast_weights`` (see `openended.fast_weights`), ``gru``, ``transformer`` (see `openended.attention`), or ``none``.
@@ -73,7 +101,7 @@ class Policy:
             params["layers"] = attention.init(self._attention, keys[4], self.width)
         return params
 
-    def initial_memory(self) -> Any:
+    def initial_memory(self, params: Params) -> Any:
         """Memory at birth."""
         if self.memory == "fast_weights":
             return fast_weights.born(self._sizes)
@@ -120,7 +148,7 @@ class Policy:
             memory = _gru_cell(params, memory, *inputs)
             return memory, memory
 
-        return jax.lax.scan(cell, self.initial_memory(), (hidden, live))[1]
+        return jax.lax.scan(cell, self.initial_memory(params), (hidden, live))[1]
 
     def _body(self, params: Params, percept: Percept) -> jax.Array:
         parts = [percept.observation]

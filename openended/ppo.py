@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from openended import networks, returns, trees
-from openended.networks import Policy
+from openended.networks import AbstractPolicy
 from openended.types import Params, Rollout
 
 
@@ -43,7 +43,7 @@ def prepare(rollout: Rollout, reward: jax.Array, settings: Settings) -> Batch:
     return Batch(rollout, returns.normalise(advantage, live, trees.mean), advantage + rollout.value, live)
 
 
-def loss(params: Params, policy: Policy, batch: Batch, settings: Settings) -> tuple[jax.Array, dict[str, jax.Array]]:
+def loss(params: Params, policy: AbstractPolicy, batch: Batch, settings: Settings) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Clipped surrogate + value error - entropy bonus, averaged over running steps."""
     rollout = batch.rollout
     output = policy.sequence(params, rollout.percept)
@@ -63,7 +63,7 @@ def loss(params: Params, policy: Policy, batch: Batch, settings: Settings) -> tu
 
 
 def improve(
-    policy: Policy,
+    policy: AbstractPolicy,
     optimiser: optax.GradientTransformation,
     settings: Settings,
     start: tuple,

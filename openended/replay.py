@@ -35,7 +35,7 @@ from openended.exporting import emit, write
 from openended.locate import CommandError, UsageError, find_run, find_task, stored_config
 from openended.loop import Loop
 from openended.metrics import to_json
-from openended.networks import Policy
+from openended.networks import AbstractPolicy
 from openended.taskfile import load_task
 from openended.types import Params
 
@@ -119,7 +119,9 @@ def learner(folder: Path, loop: Loop, which: str) -> tuple[str, Params]:
     return f"learner {which}", checkpoint.load_snapshot(folder / "snapshots", int(which), fresh.learner.params)
 
 
-def lifetime(family: AbstractFamily, policy: Policy, params: Params, vector: np.ndarray, key: jax.Array, episodes: int) -> Film:
+def lifetime(
+    family: AbstractFamily, policy: AbstractPolicy, params: Params, vector: np.ndarray, key: jax.Array, episodes: int
+) -> Film:
     """The lifetime that `rollouts.lifetime` gives for this key, filmed: axes [K, T + 1].
 
     The policy is run by `rollouts.lifetime`; its actions are then played again from the same resets, which a test holds to give
@@ -129,7 +131,7 @@ def lifetime(family: AbstractFamily, policy: Policy, params: Params, vector: np.
 
 
 @functools.lru_cache(maxsize=32)
-def shooting(family: AbstractFamily, policy: Policy, episodes: int) -> Callable[[Params, jax.Array, jax.Array], Film]:
+def shooting(family: AbstractFamily, policy: AbstractPolicy, episodes: int) -> Callable[[Params, jax.Array, jax.Array], Film]:
     """(params, vector, key) -> film of a lifetime: one program for all tasks, learners of one shape and keys."""
 
     @jax.jit

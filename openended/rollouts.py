@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from envs.base import AbstractFamily, TimeStep
 from openended import networks
-from openended.networks import HISTORY, Policy
+from openended.networks import HISTORY, AbstractPolicy
 from openended.types import Outcome, Params, Percept, Rollout
 
 
@@ -53,7 +53,7 @@ class Seen(NamedTuple):
     broken: jax.Array  # bool[N]
 
 
-def together(crowds: Sequence[Crowd], policy: Policy, params: Params, episodes: int, wipe: bool = False) -> Rollout:
+def together(crowds: Sequence[Crowd], policy: AbstractPolicy, params: Params, episodes: int, wipe: bool = False) -> Rollout:
     """One lifetime of the stochastic policy in every row of the crowds, whose episodes are equally long.
 
     Args:
@@ -66,7 +66,7 @@ def together(crowds: Sequence[Crowd], policy: Policy, params: Params, episodes: 
     steps, rows = crowds[0].family.episode_steps, len(mask)
     sensed = jnp.concatenate([jnp.broadcast_to(crowd.family.sensed, (len(crowd.keys), policy.observation)) for crowd in crowds])
     body = Body(sensed, mask)
-    birth = jax.tree.map(lambda part: jnp.broadcast_to(part, (rows, *part.shape)), policy.initial_memory())
+    birth = jax.tree.map(lambda part: jnp.broadcast_to(part, (rows, *part.shape)), policy.initial_memory(params))
     first = jnp.zeros((steps, rows)).at[0].set(1.0)
 
     def draw(key: jax.Array) -> jax.Array:  # in a row, for the same numbers: XLA needs ten times as long to compile a table
@@ -80,7 +80,8 @@ def together(crowds: Sequence[Crowd], policy: Policy, params: Params, episodes: 
         states, present = [state for state, _ in begun], _seen(timestep for _, timestep in begun)
         noise = jnp.concatenate([jax.vmap(draw, out_axes=1)(pair[:, 1]) for pair in pairs], axis=1)
         unheard = jnp.zeros((rows, HISTORY, policy.actions)), jnp.zeros(rows)
-        heard = Heard(birth if wipe else memory, *unheard, present.observation)
+        memory = jax.vmap(policy.renew, in_axes=(None, 0, 0))(params, birth if wipe else memory, mask)
+        heard = Heard(memory, *unheard, present.observation)
 
         def step(inner: Any, step_input: Any) -> Any:
             heard, states, present = inner
@@ -104,7 +105,7 @@ def together(crowds: Sequence[Crowd], policy: Policy, params: Params, episodes: 
 
 def lifetime(
     family: AbstractFamily,
-    policy: Policy,
+    policy: AbstractPolicy,
     params: Params,
     vector: jax.Array,
     key: jax.Array,
@@ -118,7 +119,7 @@ def lifetime(
 
 def lifetimes(
     families: dict[str, AbstractFamily],
-    policy: Policy,
+    policy: AbstractPolicy,
     params: Params,
     tasks: dict[str, jax.Array],
     key: jax.Array,
@@ -130,7 +131,7 @@ def lifetimes(
     return together(crowds, policy, params, episodes)
 
 
-def outcomes(family: AbstractFamily, policy: Policy, episodes: int, wipe: bool = False) -> Callable:
+def outcomes(family: AbstractFamily, policy: AbstractPolicy, episodes: int, wipe: bool = False) -> Callable:
     """``(params, f32[B, D] tasks, [B] keys) -> Outcome`` of one lifetime per row, to be compiled."""
 
     def run(params: Params, vectors: jax.Array, keys: jax.Array) -> Outcome:
@@ -141,7 +142,7 @@ def outcomes(family: AbstractFamily, policy: Policy, episodes: int, wipe: bool =
 
 
 def _acted(
-    policy: Policy, params: Params, heard: Heard, present: Seen, body: Body, step_input: tuple
+    policy: AbstractPolicy, params: Params, heard: Heard, present: Seen, body: Body, step_input: tuple
 ) -> tuple[Heard, jax.Array, tuple]:
     """What the rows carry on, their actions f32[N, A], and what a Rollout records of both."""
     (noise, first), seen = step_input, present.observation

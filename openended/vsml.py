@@ -27,14 +27,14 @@ import jax
 import jax.numpy as jnp
 
 from openended.maps import affine, dense, gated, lstm
-from openended.networks import HISTORY, LOG_STD, sized
+from openended.networks import HISTORY, LOG_STD, AbstractPolicy, sized
 from openended.types import Output, Params, Percept
 
 State = tuple[jax.Array, jax.Array]  # h and c, f32[W, A, units]
 
 
 @dataclasses.dataclass(frozen=True)
-class SharedPolicy:
+class SharedPolicy(AbstractPolicy):
     """Gaussian policy and value of a lifetime; as `openended.networks.Policy`, with the same weights for any body.
 
     Raises ValueError where a size is no whole number of at least 1, or another memory is asked for.
@@ -70,7 +70,7 @@ class SharedPolicy:
             "log_std": jnp.full((), -0.5, jnp.float32),
         }
 
-    def initial_memory(self) -> State:
+    def initial_memory(self, params: Params) -> State:
         """States at birth."""
         nothing = jnp.zeros((self.observation, self.actions, self.units))
         return nothing, nothing
@@ -99,7 +99,7 @@ class SharedPolicy:
             whole = percept._replace(sensed=bodies[0], motors=bodies[1])
             return jax.vmap(self.step, in_axes=(None, 0, 0))(params, memory, whole)
 
-        birth = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(percepts.live), *x.shape)), self.initial_memory())
+        birth = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(percepts.live), *x.shape)), self.initial_memory(params))
         outputs = jax.lax.scan(step, birth, steps)[1]
         return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), outputs)
 

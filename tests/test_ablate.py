@@ -42,7 +42,7 @@ def test_every_arm_composes(arm, tmp_path):
     meant = {"both_off": {"generator", "objective"}, "all_off": {"generator", "objective", "acceptance"}}
     meant |= {arm: {"acceptance"} if arm == "accel" else {"generator", "acceptance"} for arm in BASELINES}
     assert off == meant.get(arm, {arm.removesuffix("_off")} if arm.endswith("_off") else set())
-    memories = {"memoryless": "none", "gru": "gru", "transformer": "transformer", "vsml": "vsml"}
+    memories = {"memoryless": "none", "gru": "gru", "transformer": "transformer", "vsml": "vsml", "metagenrl": "metagenrl"}
     assert config.learner.memory == memories.get(arm, "fast_weights")
     assert config.learner._target_.endswith("Evolution") == (arm == "evolution")
     assert (config.learner.extrinsic_weight == 0) == (arm == "extrinsic_free")

@@ -22,7 +22,7 @@ OPENENDED = {
     **dict.fromkeys(
         ["tasks", "returns", "statistics", "profiles", "budget", "ahead", "maps", "fast_weights", "attention", "moments"], 1
     ),
-    **dict.fromkeys(["rollouts", "repertoire", "networks", "vsml", "ppo", "evidence", "world_model"], 2),
+    **dict.fromkeys(["rollouts", "repertoire", "networks", "vsml", "metagenrl", "ppo", "evidence", "world_model"], 2),
     **dict.fromkeys(["generators", "learners", "objectives", "acceptance"], 3),
     **dict.fromkeys(["loop", "programs", "journal", "ledger", "trials"], 4),
     **dict.fromkeys(

@@ -10,7 +10,14 @@ from envs.spec import encode
 from openended import configuration
 
 # Calls of eight updates, and the least success in the last episode afterwards; an untrained policy is near 0.
-THRESHOLDS = {"rl2": (12, 0.9), "memoryless": (12, 0.9), "evolution": (12, 0.5), "transformer": (6, 0.9), "vsml": (6, 0.8)}
+THRESHOLDS = {
+    "rl2": (12, 0.9),
+    "memoryless": (12, 0.9),
+    "evolution": (12, 0.5),
+    "transformer": (6, 0.9),
+    "vsml": (6, 0.8),
+    "metagenrl": (6, 0.9),
+}
 OPTIONS = {"transformer": ["learner=rl2", "learner.memory=transformer"]}  # what is not an option of its own
 
 
@@ -47,7 +54,7 @@ def test_a_learner_learns_with_known_motors(learner):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("learner", ["rl2", "transformer"])
+@pytest.mark.parametrize("learner", ["rl2", "transformer", "metagenrl"])
 def test_only_memory_finds_out_motor_directions(learner):
     with_memory, without = learned(learner, True)[-1], learned("memoryless", True)[-1]
     assert with_memory >= 0.9 and without <= 0.3, (with_memory, without)

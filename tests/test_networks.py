@@ -27,7 +27,7 @@ def test_step_by_step_equals_sequence(memory, chunk):
     seen = percepts(jax.random.key(1))
     at_once = jax.jit(policy.sequence)(params, seen)
     step = lambda memory, percept: policy.step(params, memory, percept)  # noqa: E731
-    stepwise = jax.jit(jax.vmap(lambda one: jax.lax.scan(step, policy.initial_memory(), one)[1]))(seen)
+    stepwise = jax.jit(jax.vmap(lambda one: jax.lax.scan(step, policy.initial_memory(params), one)[1]))(seen)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), at_once, stepwise)
 
 
@@ -91,7 +91,7 @@ def test_the_gradient_is_that_of_the_step_by_step_form(memory, part):
 
     def stepwise(params):
         step = lambda memory, percept: policy.step(params, memory, percept)  # noqa: E731
-        return error(jax.vmap(lambda one: jax.lax.scan(step, policy.initial_memory(), one)[1])(seen))
+        return error(jax.vmap(lambda one: jax.lax.scan(step, policy.initial_memory(params), one)[1])(seen))
 
     own, expected = jax.jit(jax.grad(lambda p: error(policy.sequence(p, seen))))(params), jax.jit(jax.grad(stepwise))(params)
     assert max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(expected[part])) > 1e-2

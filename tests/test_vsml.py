@@ -49,7 +49,7 @@ def test_step_by_step_equals_sequence():
     body, made = (seen.sensed[0, 0], seen.motors[0, 0]), params()
     step = lambda memory, percept: POLICY.step(made, memory, percept._replace(sensed=body[0], motors=body[1]))  # noqa: E731
     alone = seen._replace(sensed=None, motors=None)
-    stepwise = jax.jit(jax.vmap(lambda one: jax.lax.scan(step, POLICY.initial_memory(), one)[1]))(alone)
+    stepwise = jax.jit(jax.vmap(lambda one: jax.lax.scan(step, POLICY.initial_memory(made), one)[1]))(alone)
     jax.tree.map(close, outputs(seen), stepwise)
 
 

@@ -1,4 +1,4 @@
-"""The contract of a learner, and the part that every learner with a :class:`~openended.networks.Policy` shares."""
+"""The contract of a learner, and the part that every learner with a :class:`~openended.networks.AbstractPolicy` shares."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from openended.networks import Policy
+from openended.networks import AbstractPolicy
 from openended.types import LearnReport, Params, Rollout
 
 Sample = Callable[[Params, Any, jax.Array], Rollout]  # (params, tasks, key) -> lifetimes
@@ -27,7 +27,7 @@ class LearnerState(NamedTuple):
 class AbstractLearner(abc.ABC):
     """Parameters and an inner learning process. Meta-learning is ``update``; adaptation lives in the policy's memory."""
 
-    policy: Policy
+    policy: AbstractPolicy
     extrinsic_weight: float
 
     @abc.abstractmethod

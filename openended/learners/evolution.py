@@ -12,7 +12,7 @@ from evosax.core.fitness_shaping import centered_rank_fitness_shaping_fn
 
 from openended import trees
 from openended.learners.base import AbstractLearner, Intrinsic, LearnerState, Sample, report, require_positive
-from openended.networks import Policy
+from openended.networks import AbstractPolicy
 from openended.types import LearnReport, Params, Rollout
 
 
@@ -25,7 +25,7 @@ class Evolution(AbstractLearner):
 
     def __init__(
         self,
-        policy: Callable[..., Policy],
+        policy: Callable[..., AbstractPolicy],
         memory: str = "fast_weights",
         algorithm: str = "Open_ES",
         population: int = 32,

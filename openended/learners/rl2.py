@@ -10,7 +10,7 @@ import optax
 
 from openended import ppo
 from openended.learners.base import AbstractLearner, Intrinsic, LearnerState, Sample, report, require_positive
-from openended.networks import Policy
+from openended.networks import AbstractPolicy
 from openended.types import LearnReport, Params, Rollout
 
 PART, LEAST = 0.05, 10.0  # of all updates so far, and updates, that the average goes back over
@@ -27,7 +27,7 @@ class RL2(AbstractLearner):
 
     def __init__(
         self,
-        policy: Callable[..., Policy],
+        policy: Callable[..., AbstractPolicy],
         settings: ppo.Settings,
         memory: str = "fast_weights",
         learning_rate: float = 3e-3,
