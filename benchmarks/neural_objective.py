@@ -1,7 +1,7 @@
 """MetaGenRL: an objective for policies that is itself learned, by agents in some families, for fresh agents in others.
 
     python benchmarks/neural_objective.py [--train navigator,cartpole] [--test reacher,pusher,swimmer]
-        [--meta 2000] [--iterations 300] [--seeds 5] [--json]
+        [--meta 2000 | --runs RUN,RUN,...] [--iterations 300] [--seeds 5] [--json]
 
 An agent has one task, a policy a = pi(s), a critic Q(s, a) and a memory of its episodes. Its policy follows the gradient of a
 neural objective L, an LSTM that runs backwards over a segment of an episode and hears reward, time, the values V(s) =
@@ -15,6 +15,9 @@ is still random drives policies to where no gradient is left. Then it stays as i
 that it never met, beside agents that follow rules made by hand in the same harness: the gradient of the critic (DDPG), PPO and
 REINFORCE, both with a Gaussian around the policy, and beside a random objective. Success is that of the episodes as they are
 played, noise of exploration included.
+
+``--runs``: the objectives come from runs of `openended train learner=metagenrl` in these families, one for each seed, where
+they were learned for something else: to change a policy once between two episodes of a lifetime.
 
 Source: Kirsch, van Steenkiste and Schmidhuber 2020 (arXiv 1910.04098). Sizes there: LSTM 32, MLPs of 32, segments of 20, 20
 agents; here 8 agents of each family, half of them reborn in other tasks now and then, so that the objective meets beginners.
@@ -38,6 +41,7 @@ import optax
 from envs.base import AbstractFamily
 from openended import configuration, evaluate
 from openended.comparison import paired
+from openended.locate import find_run
 from openended.maps import affine, dense
 from openended.metagenrl import Segment, objective, objective_init
 
@@ -402,17 +406,30 @@ def trial(families: dict, tasks: dict, name: str, rule: str, alpha: Params, iter
     return curve
 
 
-def measure(trained: list[str], tested: list[str], sizes: tuple[int, int, int]) -> dict[str, Any]:
+def of_run(name: str) -> tuple[Params, list[float]]:
+    """The objective of a run, which has no curve here."""
+    params = evaluate.restore(find_run(name)).trained
+    if "objective" not in params:
+        raise SystemExit(f"The run '{name}' has no objective; allowed: runs of learner=metagenrl.")
+    return params["objective"], []
+
+
+def measure(
+    trained: list[str], tested: list[str], sizes: tuple[int, int, int], runs: list[str] | None = None
+) -> dict[str, Any]:
     """Solved shares in the last tenth of the iterations, with 95 % intervals over seeds, and all curves.
 
-    sizes: iterations of meta-training and of a trial, seeds.
+    sizes: iterations of meta-training and of a trial, seeds. runs: where the objectives come from, if not from meta-training.
     """
     meta, iterations, seeds = sizes
-    families, tasks = tasks_of(list(dict.fromkeys([*trained, *tested])))
+    families, tasks = tasks_of(list(dict.fromkeys([*tested, *([] if runs else trained)])))
     curves: dict[str, dict[str, list[list[float]]]] = {name: {rule: [] for rule in RULES} for name in tested}
     learned, last = [], iterations // 10 or 1
     for seed in range(seeds):
-        alpha, curve = meta_train({name: families[name] for name in trained}, tasks, meta, seed)
+        if runs:
+            alpha, curve = of_run(runs[seed])
+        else:
+            alpha, curve = meta_train({name: families[name] for name in trained}, tasks, meta, seed)
         learned.append(curve)
         for name in tested:
             for rule in RULES:
@@ -426,7 +443,7 @@ def measure(trained: list[str], tested: list[str], sizes: tuple[int, int, int]) 
     }
     return {
         "trained": trained,
-        "meta": meta,
+        "meta": runs or meta,
         "meta_curves": learned,
         "iterations": iterations,
         "success": ends,
@@ -440,12 +457,14 @@ def main() -> None:
     parser.add_argument("--train", default="navigator,cartpole")
     parser.add_argument("--test", default="reacher,pusher,swimmer")
     parser.add_argument("--meta", type=int, default=2000)
+    parser.add_argument("--runs", help="runs of learner=metagenrl, one for each seed")
     parser.add_argument("--iterations", type=int, default=300)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    sizes = options.meta, options.iterations, options.seeds
-    found = measure(options.train.split(","), options.test.split(","), sizes)
+    runs = options.runs.split(",") if options.runs else None
+    sizes = options.meta, options.iterations, len(runs) if runs else options.seeds
+    found = measure(options.train.split(","), options.test.split(","), sizes, runs)
     if options.json:
         print(json.dumps(found, indent=1))
         return
