@@ -105,6 +105,13 @@ def test_a_mixture_has_its_shares():
     assert mixture(empty(16, 3), 0.2, 0.1, loop().objective.urgency)[1].tolist() == [1.0]
 
 
+def test_what_was_forgotten_is_replayed_the_most():
+    success = np.array([1.0, 0.5, 1.0], np.float32)
+    book = empty(3, 1).change(np.arange(3), status=ACCEPTED, success=success)
+    weight = mixture(book.change(2, forgotten=True), 0.0, 1.0, loop().objective.urgency)[1]
+    np.testing.assert_allclose(weight, np.array([0.05, 0.55, 1.05]) / 1.65, rtol=1e-6)
+
+
 def test_the_objective_decides_how_often_a_task_of_the_pool_is_learned_from():
     success = np.array([0.0, 0.5, 1.0], np.float32)
     book = empty(3, 1).change(np.arange(3), status=SEEN, success=success)
