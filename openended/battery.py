@@ -16,6 +16,7 @@ takes those that fit into them.
 from __future__ import annotations
 
 import argparse
+import copy
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,11 +28,13 @@ import scipy.stats
 
 from envs.base import AbstractFamily, Maps, widest
 from envs.holdout import FAMILIES, HeldOut
-from openended import evaluate, rollouts, statistics, trees, wording
+from openended import evaluate, statistics, wording
 from openended.evaluate import Subject
 from openended.exporting import emit
+from openended.learners.base import AbstractLearner
 from openended.locate import CommandError, UsageError, find_run
-from openended.networks import AbstractPolicy
+from openended.loop import Loop
+from openended.programs import Programs
 from openended.types import Params
 
 DRAWS = 8
@@ -67,17 +70,17 @@ def of_family(
     family: AbstractFamily, subject: Subject, tasks: Sequence[HeldOut], lifetimes: int, key: jax.Array
 ) -> dict[str, dict[str, Any]]:
     """Success in the first and the last episode, with intervals, under every condition."""
-    policy, episodes = subject.loop.learner.policy, subject.loop.programs.episodes
+    learner, episodes = subject.loop.learner, subject.loop.programs.episodes
     vectors = np.stack([task.vector for task in tasks])
     behind = family.behind(maps(family, np.random.default_rng(zlib.crc32(family.name.encode()))))
-    program = _program(behind, policy, episodes)
+    program = _program(behind, subject.loop, learner, episodes)
     found = {}
     for i, name in enumerate(CONDITIONS):
         which = i * DRAWS + np.arange(len(vectors) * lifetimes) % DRAWS
         rows = np.concatenate([np.repeat(vectors, lifetimes, axis=0), which[:, None]], axis=1).astype(np.float32)
         found[name] = _rates(program(subject.trained, rows, key), len(vectors))
     for times in LONGER:
-        program = _program(family, policy, times * episodes)
+        program = _program(family, subject.loop, learner, times * episodes)
         found[f"longer_{times}"] = _rates(program(subject.trained, np.repeat(vectors, lifetimes, axis=0), key), len(vectors))
     return found
 
@@ -111,31 +114,31 @@ def lines(answer: Mapping[str, Any], about: str) -> list[str]:
     return [*out, "", "[low, high]: 95 % interval over lifetimes, for these tasks and this learner."]
 
 
-def _program(family: AbstractFamily, policy: AbstractPolicy, episodes: int) -> Any:
-    """``(params, f32[N, D], key) -> success bool[N, K]``, compiled at its first call; N is padded to the devices."""
-    live = trees.OverDevices(rollouts.outcomes(family, policy, episodes), (trees.SAME, trees.ROWS, trees.ROWS), trees.ROWS)
+def _program(family: AbstractFamily, loop: Loop, learner: AbstractLearner, episodes: int) -> Any:
+    """``(params, f32[N, D], key) -> success bool[N, K]``, compiled at its first call."""
+    programs = Programs({family.name: family}, learner, loop.objective, loop.programs.search, episodes, loop.settings.block)
 
     def call(params: Params, rows: np.ndarray, key: jax.Array) -> np.ndarray:
-        padded = np.concatenate([rows, np.repeat(rows[:1], -len(rows) % len(jax.devices()), axis=0)])
-        out = live(params, jnp.asarray(padded), jax.random.split(key, len(padded)))
-        return np.asarray(out.success)[: len(rows)]
+        return programs.evaluate(family.name, params, rows, key, "battery").success
 
     return call
 
 
 def _unseen(name: str, subject: Subject, options: argparse.Namespace, key: jax.Array) -> dict[str, Any] | str:
     """Success in a family's tasks of the suite, or in words why the learner does not fit it."""
-    trained, policy = next(iter(subject.loop.families.values())), subject.loop.learner.policy
+    trained, learner = next(iter(subject.loop.families.values())), subject.loop.learner
     made = {family.name: family for family in (cls(**_options(trained)) for cls in FAMILIES[options.suite])}[name]
     wide = widest([trained, made])
     if wide != trained.layout:
+        policy = learner.policy
         if not hasattr(policy, "fitted"):
             return f"does not fit: it has {_widths(made)}, the learner {_widths(trained)}"
-        policy = policy.fitted(wide.observation, wide.actions)
+        learner = copy.copy(learner)
+        learner.policy = policy.fitted(wide.observation, wide.actions)
     family = made.padded(wide)
     tasks, _ = evaluate.held_out(options.suite, {name: family})
     rows = np.repeat(np.stack([task.vector for task in tasks]), options.lifetimes, axis=0)
-    program = _program(family, policy, subject.loop.programs.episodes)
+    program = _program(family, subject.loop, learner, subject.loop.programs.episodes)
     return _rates(program(subject.trained, rows, key), len(tasks))
 
 

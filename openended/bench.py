@@ -216,7 +216,7 @@ def _parts(loop: Loop, state: LoopState, quick: bool) -> list[Part]:
             program = _spread(rows)
             for batch in _batches(loop.settings, quick):
                 tasks = jnp.asarray(rng.random((batch, len(family.specs)), np.float32))
-                call = functools.partial(program, state.learner.params, tasks)
+                call = functools.partial(program, loop.learner.acting(state.learner.params, 0), tasks)
                 parts.append(Part(group, name, batch * of.episodes * family.episode_steps, call))
     return parts
 

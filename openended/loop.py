@@ -142,6 +142,7 @@ class Round(Trials):
 
     def learn(self) -> None:
         """Updates on frontier, archive and pool; success while learning is the estimate of progress."""
+        self._direct()
         passes = self._affordable() if self.number > 1 else 1  # the first round knows few tasks
         batch, source = self._lessons(passes)
         learner, model, told = self.loop.programs.learn(self.state.learner, self.state.model, batch, self._fresh())
@@ -213,11 +214,15 @@ class Round(Trials):
         rank = loop.objective.predict(self.state.ranker, known, self.rng)
         failing = valid & (successes < loop.acceptance.fail * settings.screen_lifetimes)
         order = np.flatnonzero(failing)
-        place = self._into_pool(name, np.flatnonzero(valid), proposal, grounding, known)
+        rows = np.flatnonzero(valid)
+        module = self._best_modules(name, vector[rows], successes[rows], settings.screen_lifetimes)
+        place = self._into_pool(name, rows, proposal, grounding, known, module)
         order = order[place[order] >= 0]
         return Candidates(proposal, grounding, valid, known, place, order[np.argsort(-rank[order], kind="stable")])
 
-    def _into_pool(self, name: str, rows: np.ndarray, proposal: Proposal, grounding: Any, known: Known) -> np.ndarray:
+    def _into_pool(
+        self, name: str, rows: np.ndarray, proposal: Proposal, grounding: Any, known: Known, module: np.ndarray
+    ) -> np.ndarray:
         success = (known.successes[rows] + 0.5) / (known.lifetimes[rows] + 1.0)
         book, places = self.state.repertoire[name].insert(
             vector=grounding.vector[rows],
@@ -225,6 +230,7 @@ class Round(Trials):
             success=success.astype(np.float32),
             difficulty=grounding.difficulty[rows],
             speedup=np.array(proposal.operator)[rows] == "speedup",
+            module=module.astype(np.int32),
         )
         self._keep(name, book)
         place = np.full(len(grounding.vector), -1, np.int64)
@@ -252,7 +258,7 @@ class Round(Trials):
         each = settings.most_lifetimes / np.prod(shape)
         shares = (settings.frontier_share, FRONTIER), (settings.replay_share, ACCEPTED)
         for name in self.loop.families:
-            book = self.state.repertoire[name]
+            book = self._within(name)
             frontier, replay = (min(share, each * book.rows(status).size) for share, status in shares)
             rows, weight = mixture(book, frontier, replay, self.loop.objective.urgency)
             chosen = self.rng.choice(rows, shape, p=weight)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -18,6 +19,7 @@ from openended.learners.base import AbstractLearner, LearnerState
 from openended.objectives.base import AbstractObjective
 from openended.types import LearnReport, Outcome, Params
 
+_FAR = 2**24  # rows that no evaluation has: keys of another module
 PURPOSES = ("screen", "learn", "verify", "retention", "witness")
 
 
@@ -43,6 +45,7 @@ class Programs:
         self._pending: dict[tuple, Future] = {}
         self._asked = False  # to compile
         for name, family in families.items():
+            self._programs["see", name] = jax.jit(jax.vmap(functools.partial(_sight, family)))
             self._programs["play", name] = trees.OverDevices(validity.player(family), (trees.ROWS,) * 3, trees.ROWS)
             for wipe in (False, True):
                 run = rollouts.outcomes(family, learner.policy, episodes, wipe)
@@ -62,13 +65,14 @@ class Programs:
             return
         self._asked = True
         state, model = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), learning)  # strongly typed
+        weights = jax.eval_shape(lambda params: self.learner.acting(params, 0), state.params)
         blank = {name: ahead.floats(updates, rows, len(family.specs)) for name, family in self.families.items()}
         jobs: dict[tuple, tuple] = {("learn",): (state, model, blank, ahead.keys())}
         for name, family in self.families.items():
             plays, numbers = candidates * self.search.population, len(family.specs)
             actions = ahead.floats(plays, family.episode_steps, family.actions)
             jobs["play", name] = ahead.floats(plays, numbers), ahead.keys(plays), actions
-            jobs["live", name, False] = state.params, ahead.floats(self.block, numbers), ahead.keys(self.block)
+            jobs["live", name, False] = weights, ahead.floats(self.block, numbers), ahead.keys(self.block)
         self._pending = ahead.compile_aside({program: (self._programs[program], job) for program, job in jobs.items()}, store)
 
     def wait(self) -> None:
@@ -92,19 +96,52 @@ class Programs:
 
     def evaluate(self, name: str, params: Params, vectors: np.ndarray, key: jax.Array, purpose: str, wipe: bool = False) -> Any:
         """Outcome (numpy arrays) of one lifetime per row of [N, D], any N, in blocks of one fixed size."""
+        return self.play(name, params, vectors, self.modules(name, params, vectors), key, purpose, wipe)
+
+    def play(
+        self,
+        name: str,
+        params: Params,
+        vectors: np.ndarray,
+        modules: np.ndarray,
+        key: jax.Array,
+        purpose: str,
+        wipe: bool = False,
+    ) -> Any:
+        """`evaluate` with these modules i64[N] of the learner, whichever it would choose."""
         program = self._program("live", name, wipe)
-        parts = []
+        success, broken = np.zeros((len(vectors), self.episodes), bool), np.zeros(len(vectors), bool)
+        for module in np.unique(modules):
+            weights, mine = self.learner.acting(params, int(module)), np.flatnonzero(modules == module)
+            for start in range(0, len(mine), self.block):
+                rows = mine[start : start + self.block]
+                padded = vectors[np.concatenate([rows, np.repeat(rows[:1], self.block - len(rows))])]
+                keys = jax.random.split(jax.random.fold_in(key, start + _FAR * int(module)), self.block)
+                out = program(weights, jnp.asarray(padded), keys)
+                success[rows], broken[rows] = np.asarray(out.success)[: len(rows)], np.asarray(out.broken)[: len(rows)]
+                if purpose in self.steps:
+                    self.steps[purpose] += self.block * self.episodes * self.families[name].episode_steps
+        return Outcome(success, broken)
+
+    def modules(self, name: str, params: Params, vectors: np.ndarray) -> np.ndarray:
+        """Which module i64[N] the learner uses in each of these tasks."""
+        if self.learner.modules == 1:
+            return np.zeros(len(vectors), np.int64)
+        return self.learner.likelihoods(params, self.sights(name, vectors)).argmax(axis=1)
+
+    def sights(self, name: str, vectors: np.ndarray) -> np.ndarray:
+        """What is seen f32[N, W] at the start of tasks [N, D], which are begun and not played: no step is taken."""
+        program = self._programs["see", name]
+        seen = []
         for start in range(0, len(vectors), self.block):
             rows = vectors[start : start + self.block]
             padded = np.concatenate([rows, np.repeat(rows[:1], self.block - len(rows), axis=0)])
-            keys = jax.random.split(jax.random.fold_in(key, start), self.block)
-            out = program(params, jnp.asarray(padded), keys)
-            parts.append(Outcome(np.asarray(out.success)[: len(rows)], np.asarray(out.broken)[: len(rows)]))
-            if purpose in self.steps:
-                self.steps[purpose] += self.block * self.episodes * self.families[name].episode_steps
-        if not parts:
-            return Outcome(np.zeros((0, self.episodes), bool), np.zeros(0, bool))
-        return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+            seen.append(np.asarray(program(jnp.asarray(padded)))[: len(rows)])
+        return np.concatenate(seen) if seen else np.zeros((0, self.learner.policy.observation), np.float32)
+
+    def weights(self, name: str, params: Params, vector: np.ndarray) -> Params:
+        """What the policy plays one task f32[D] with."""
+        return self.learner.acting(params, int(self.modules(name, params, vector[None])[0]))
 
     def pass_steps(self, updates: int, rows: int) -> int:
         """Environment steps of one pass of learning: so many updates on so many lifetimes of every family."""
@@ -161,3 +198,8 @@ class Programs:
         # Two thirds of the compilation, and as fast: its time goes to products of matrices, which are not compiled.
         options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
         return trees.OverDevices(run, (trees.SAME, trees.SAME, rows, trees.SAME), out, options)
+
+
+def _sight(family: AbstractFamily, vector: jax.Array) -> jax.Array:
+    """What a learner sees f32[W] at the start of a task, always from the same reset."""
+    return family.reset(family.prepare(vector), jax.random.key(0))[1].observation

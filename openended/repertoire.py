@@ -25,6 +25,7 @@ class Repertoire(NamedTuple):
     regret: np.ndarray  # f32[N] latest estimate by an objective that appraises, infinite before the first
     returns: np.ndarray  # f32[N] the highest Appraisal.returns so far
     visited: np.ndarray  # i32[N] round in which it was last appraised, 0 before
+    module: np.ndarray  # i32[N] the module of the learner that was best when it was proposed, or that it was accepted with
 
     def rows(self, status: int) -> np.ndarray:
         """Indices with that status, accepted ones in the order of their acceptance."""
@@ -44,7 +45,8 @@ class Repertoire(NamedTuple):
     def insert(self, **columns: np.ndarray) -> tuple[Repertoire, np.ndarray]:
         """New SEEN rows, as many as fit, in empty places or in those of the oldest SEEN ones; the indices they got."""
         places = np.concatenate([np.flatnonzero(self.status == EMPTY), self.oldest(SEEN)])[: len(columns["vector"])]
-        blank = {name: getattr(empty(1, 0), name)[0] for name in ("progress", "order", "forgotten", "speedup", *UNKNOWN)}
+        unknown = ("progress", "order", "forgotten", "speedup", "module", *UNKNOWN)
+        blank = {name: getattr(empty(1, 0), name)[0] for name in unknown}
         given = {name: column[: places.size] for name, column in columns.items()}
         return self.change(places, **(blank | {"status": np.int32(SEEN)} | given)), places
 
@@ -73,6 +75,7 @@ def empty(capacity: int, dims: int) -> Repertoire:
         order=np.full(capacity, -1, np.int32),
         forgotten=np.zeros(capacity, bool),
         speedup=np.zeros(capacity, bool),
+        module=np.zeros(capacity, np.int32),
         **{name: np.full(capacity, *unknown) for name, unknown in UNKNOWN.items()},
     )
 

@@ -100,6 +100,7 @@ def play(folder: Path, loop: Loop, name: str, who: str = "final", seed: int = 0)
     if who == "witness":
         return document(family, task, f"witness of {task.id}", witness(family, task)) | {"seed": None}
     told, params = learner(folder, loop, who)
+    params = loop.programs.weights(task.family, params, task.vector)
     film = lifetime(family, loop.learner.policy, params, task.vector, jax.random.key(seed), loop.settings.episodes)
     return document(family, task, told, film) | {"seed": seed}
 

@@ -9,12 +9,13 @@ import numpy as np
 from openended import tasks, trees
 from openended.acceptance import AbstractAcceptance
 from openended.evidence import Draw, Evidence, Retention
-from openended.ledger import Ledger, LoopState, Place, Settings
+from openended.ledger import LoopState, Place, Settings
 from openended.programs import Programs
 from openended.repertoire import ACCEPTED, FRONTIER, SEEN
+from openended.routes import Routes
 
 
-class Trials(Ledger):
+class Trials(Routes):
     """What the stages of a round ask of the learner by test, and what is written down about it."""
 
     def __init__(
@@ -49,8 +50,15 @@ class Trials(Ledger):
         return evidence
 
     def _retain(self, attempt: int) -> Retention:
-        """Whether the candidate learner forgot: a fresh sample of the accepted tasks, and those known to be at risk."""
-        population = self._accepted()
+        """Whether the candidate learner forgot: a fresh sample of the accepted tasks, and those known to be at risk.
+
+        Tasks that are played bit for bit as before the round cannot have been forgotten in it: none of them is tested.
+        """
+        known = self._accepted()
+        changed = self._changed(known)
+        population = [place for place, other in zip(known, changed, strict=True) if other]
+        if self._several and known:
+            self.journal.metrics["retested"] = float(changed.mean())
         risk = [i for i, (n, r) in enumerate(population) if self.state.repertoire[n].forgotten[r]][:32]
         draw = self._drawer(population, "retention")
         acceptance, result = self.acceptance.retain(
@@ -99,6 +107,7 @@ class Trials(Ledger):
             if decision.accept[i]:
                 self._keep(name, self.state.repertoire[name].change(row, status=ACCEPTED, order=before))
                 self.journal.status(task, "accepted", decision.reason[i])
+                self._settle(name, row)
                 before += 1
         self._quarantine("in an acceptance test")
         return int(decision.accept.sum())

@@ -237,6 +237,7 @@ class Studio:
         except (CommandError, CheckpointError, ArchiveError) as error:
             raise Missing(str(error)) from error
         name, params = self._params[learner, version]
+        params = self.loop.programs.weights(task.family, params, task.vector)
         policy, episodes = self.loop.learner.policy, self.loop.settings.episodes
         return name, replay.lifetime(family, policy, params, task.vector, jax.random.key(seed), episodes)
 

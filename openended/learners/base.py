@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from openended.networks import AbstractPolicy
 from openended.types import LearnReport, Params, Rollout
@@ -29,6 +30,7 @@ class AbstractLearner(abc.ABC):
 
     policy: AbstractPolicy
     extrinsic_weight: float
+    modules: int = 1  # sets of the policy's weights, of which a task is played with one
 
     @abc.abstractmethod
     def init(self, key: jax.Array, params: Params | None = None) -> LearnerState:
@@ -39,6 +41,22 @@ class AbstractLearner(abc.ABC):
         self, state: LearnerState, sample: Sample, tasks: Any, intrinsic: Intrinsic, key: jax.Array
     ) -> tuple[LearnerState, Rollout, LearnReport]:
         """One update on one batch of tasks; runs once per device on that device's rows and agrees by averaging."""
+
+    def acting(self, params: Params, module: int | jax.Array) -> Params:
+        """The policy's weights in the tasks that use a module. Here there is one for all."""
+        return params
+
+    def likelihoods(self, params: Params, sights: np.ndarray) -> np.ndarray:
+        """log p(module) f[N, modules], by what is seen at the start of tasks f32[N, W]; the likeliest one is used."""
+        return np.zeros((len(sights), self.modules))
+
+    def focus(self, state: LearnerState, module: int) -> LearnerState:
+        """The learner whose next updates change that module alone."""
+        return state
+
+    def assign(self, state: LearnerState, sights: np.ndarray, modules: np.ndarray) -> LearnerState:
+        """The learner after being told which modules i64[N] would be best where this f32[N, W] is seen."""
+        return state
 
     def reward(self, rollout: Rollout, intrinsic: Intrinsic) -> jax.Array:
         """What is maximised: f32[B, T], weighted extrinsic plus intrinsic reward on running steps."""

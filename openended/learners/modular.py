@@ -1,0 +1,104 @@
+"""Modular: a pool of modules, each a whole set of the policy's weights, and a controller that picks one for each task.
+
+Source: Kirsch, Kunze and Barber 2018 (arXiv 1811.05249), with a single layer and K = 1. The controller is a softmax of a linear
+map of what is seen at the start of a task,
+
+    p(m | s) = softmax(s W + b)_m,      a task is played with argmax_m p(m | s).
+
+Hard expectation-maximisation: for new tasks a second module is sampled and the one that solves more lifetimes, or of equals the
+likelier one, is kept (E); the controller follows what was kept, and the modules learn in the tasks that use them (M). The first
+tasks are divided by clusters of what is seen in them. There is no term that balances the loads of modules; whether they
+collapse is told by two entropies.
+
+All modules begin as copies of one policy. The updates of a round change one module, so that what every task does that uses
+another stays bit for bit the same: only the tasks of that module, and those whose module changed, are tested again. As one
+module is computed for each task, a step costs what it does without modules, however many there are.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from openended.learners.base import Intrinsic, LearnerState, Sample
+from openended.learners.rl2 import RL2
+from openended.types import LearnReport, Params, Rollout
+
+
+class Pool(NamedTuple):
+    """What is learned with: of every module, and which of them learns."""
+
+    focus: jax.Array  # i32[]
+    learning: Any  # (newest weights, optimiser's state), leaves [M, ...]
+    updates: jax.Array  # i32[M]
+
+
+class Modular(RL2):
+    """`RL2` in every module; see above. ``steps`` of ``rate`` are taken by the controller in every round."""
+
+    def __init__(self, modules: int = 8, rate: float = 0.5, steps: int = 100, **settings: Any):
+        super().__init__(**settings)
+        for name, value in (("modules", modules), ("steps", steps)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"learner.{name} is {value}; allowed: a whole number of at least 1")
+        if not rate > 0:
+            raise ValueError(f"learner.rate is {rate}; allowed: above 0")
+        self.modules, self.rate, self.steps = modules, rate, steps
+
+    def init(self, key: jax.Array, params: Params | None = None) -> LearnerState:
+        """Copies of a new-born policy, or of these weights."""
+        one = super().init(key, params)
+        learning = self._copies(one.optimiser)
+        controller = {"w": jnp.zeros((self.policy.observation, self.modules)), "b": jnp.zeros(self.modules)}
+        pool = Pool(jnp.zeros((), jnp.int32), learning, jnp.zeros(self.modules, jnp.int32))
+        return LearnerState({"modules": self._copies(one.params), "controller": controller}, pool, one.updates)
+
+    def update(
+        self, state: LearnerState, sample: Sample, tasks: Any, intrinsic: Intrinsic, key: jax.Array
+    ) -> tuple[LearnerState, Rollout, LearnReport]:
+        """An update of `RL2` to the module in focus."""
+        pool, stack = state.optimiser, state.params["modules"]
+        one = LearnerState(*_taken((stack, pool.learning, pool.updates), pool.focus))
+        one, rollout, told = super().update(one, sample, tasks, intrinsic, key)
+        stack, learning, updates = _put((stack, pool.learning, pool.updates), pool.focus, tuple(one))
+        after = LearnerState(state.params | {"modules": stack}, Pool(pool.focus, learning, updates), state.updates + 1)
+        return after, rollout, told
+
+    def acting(self, params: Params, module: int | jax.Array) -> Params:
+        """The module's weights."""
+        return _taken(params["modules"], module)
+
+    def likelihoods(self, params: Params, sights: np.ndarray) -> np.ndarray:
+        """log p(m | s), f[N, M]."""
+        logits = sights @ np.asarray(params["controller"]["w"]) + np.asarray(params["controller"]["b"])
+        return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+
+    def focus(self, state: LearnerState, module: int) -> LearnerState:
+        """The learner with that module in focus."""
+        return state._replace(optimiser=state.optimiser._replace(focus=jnp.asarray(module, jnp.int32)))
+
+    def assign(self, state: LearnerState, sights: np.ndarray, modules: np.ndarray) -> LearnerState:
+        """The controller after some steps up the likelihood of these modules; all of them weigh alike."""
+        if not len(modules):
+            return state
+        controller = {name: np.asarray(part) for name, part in state.params["controller"].items()}
+        wanted, params = np.eye(self.modules)[modules], state.params
+        for _ in range(self.steps):
+            error = (wanted - np.exp(self.likelihoods({"controller": controller}, sights))) / len(modules)
+            change = {"w": sights.T @ error, "b": error.sum(axis=0)}
+            controller = {name: controller[name] + self.rate * change[name] for name in controller}
+        return state._replace(params=params | {"controller": jax.tree.map(lambda x: x.astype(np.float32), controller)})
+
+    def _copies(self, tree: Any) -> Any:
+        return jax.tree.map(lambda leaf: jnp.repeat(jnp.asarray(leaf)[None], self.modules, axis=0), tree)
+
+
+def _taken(stack: Any, module: int | jax.Array) -> Any:
+    return jax.tree.map(lambda leaf: leaf[module], stack)
+
+
+def _put(stack: Any, module: jax.Array, values: Any) -> Any:
+    return jax.tree.map(lambda leaf, value: leaf.at[module].set(value), stack, values)
