@@ -214,15 +214,12 @@ class Round(Trials):
         rank = loop.objective.predict(self.state.ranker, known, self.rng)
         failing = valid & (successes < loop.acceptance.fail * settings.screen_lifetimes)
         order = np.flatnonzero(failing)
-        rows = np.flatnonzero(valid)
-        module = self._best_modules(name, vector[rows], successes[rows], settings.screen_lifetimes)
-        place = self._into_pool(name, rows, proposal, grounding, known, module)
+        place = self._into_pool(name, np.flatnonzero(valid), proposal, grounding, known)
+        self._suit(name, place, known)
         order = order[place[order] >= 0]
         return Candidates(proposal, grounding, valid, known, place, order[np.argsort(-rank[order], kind="stable")])
 
-    def _into_pool(
-        self, name: str, rows: np.ndarray, proposal: Proposal, grounding: Any, known: Known, module: np.ndarray
-    ) -> np.ndarray:
+    def _into_pool(self, name: str, rows: np.ndarray, proposal: Proposal, grounding: Any, known: Known) -> np.ndarray:
         success = (known.successes[rows] + 0.5) / (known.lifetimes[rows] + 1.0)
         book, places = self.state.repertoire[name].insert(
             vector=grounding.vector[rows],
@@ -230,7 +227,6 @@ class Round(Trials):
             success=success.astype(np.float32),
             difficulty=grounding.difficulty[rows],
             speedup=np.array(proposal.operator)[rows] == "speedup",
-            module=module.astype(np.int32),
         )
         self._keep(name, book)
         place = np.full(len(grounding.vector), -1, np.int64)

@@ -12,6 +12,7 @@ from scipy.cluster import vq
 
 from openended import trees
 from openended.ledger import Ledger, Place
+from openended.objectives.base import Known
 from openended.repertoire import EMPTY, FRONTIER, Repertoire
 
 
@@ -25,19 +26,21 @@ class Routes(Ledger):
     def _several(self) -> bool:
         return self.programs.learner.modules > 1
 
-    def _best_modules(self, name: str, vectors: np.ndarray, successes: np.ndarray, lifetimes: int) -> np.ndarray:
-        """Modules i64[N] for new tasks, of which the learner solved so many lifetimes: its own, or another if that is likelier.
+    def _suit(self, name: str, place: np.ndarray, known: Known) -> None:
+        """Note which module suits each new task, in these rows of the repertoire: its own, or another if that is likelier.
 
         Each lifetime that is solved counts like a factor e of the controller's probability.
         """
         if not self._several:
-            return np.zeros(len(vectors), np.int64)
+            return
+        book, new = self.state.repertoire[name], np.flatnonzero(place >= 0)
+        vectors, each = book.vector[place[new]], np.arange(new.size)
         prior = self.programs.learner.likelihoods(self._params(), self.programs.sights(name, vectors))
-        own, other, each = prior.argmax(axis=1), rivals(prior, self.rng), np.arange(len(vectors))
-        rows = np.repeat(each, lifetimes)
+        own, other, rows = prior.argmax(axis=1), rivals(prior, self.rng), np.repeat(each, known.lifetimes[new])
         out = self.programs.play(name, self._params(), vectors[rows], other[rows], self._fresh(), "screen")
-        more = np.bincount(rows, out.success[:, -1], minlength=len(vectors)) - successes
-        return np.where(more > prior[each, own] - prior[each, other], other, own)
+        more = np.bincount(rows, out.success[:, -1], minlength=new.size) - known.successes[new]
+        best = np.where(more > prior[each, own] - prior[each, other], other, own)
+        self._keep(name, book.change(place[new], module=best))
 
     def _direct(self) -> None:
         """The controller learns which module is best for which task; then one that is used in the frontier learns."""
