@@ -24,7 +24,7 @@ OPENENDED = {
     ),
     **dict.fromkeys(["rollouts", "repertoire", "networks", "vsml", "metagenrl", "ppo", "evidence", "world_model"], 2),
     **dict.fromkeys(["generators", "learners", "objectives", "acceptance"], 3),
-    **dict.fromkeys(["loop", "programs", "journal", "ledger", "trials"], 4),
+    **dict.fromkeys(["loop", "programs", "journal", "ledger", "routes", "trials"], 4),
     **dict.fromkeys(
         [
             "archive",

@@ -12,6 +12,7 @@ from openended import configuration
 # Calls of eight updates, and the least success in the last episode afterwards; an untrained policy is near 0.
 THRESHOLDS = {
     "rl2": (12, 0.9),
+    "modular": (12, 0.9),
     "memoryless": (12, 0.9),
     "evolution": (12, 0.5),
     "transformer": (6, 0.9),

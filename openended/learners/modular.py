@@ -17,14 +17,14 @@ module is computed for each task, a step costs what it does without modules, how
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from openended.learners.base import Intrinsic, LearnerState, Sample
-from openended.learners.rl2 import RL2
+from openended.learners.base import AbstractLearner, Intrinsic, LearnerState, Sample
 from openended.types import LearnReport, Params, Rollout
 
 
@@ -32,15 +32,21 @@ class Pool(NamedTuple):
     """What is learned with: of every module, and which of them learns."""
 
     focus: jax.Array  # i32[]
-    learning: Any  # (newest weights, optimiser's state), leaves [M, ...]
+    learning: Any  # the optimisers of the inner learners, leaves [M, ...]
     updates: jax.Array  # i32[M]
 
 
-class Modular(RL2):
-    """`RL2` in every module; see above. ``steps`` of ``rate`` are taken by the controller in every round."""
+class Modular(AbstractLearner):
+    """One learner, ``inner`` with its own settings, in every module; see above.
 
-    def __init__(self, modules: int = 8, rate: float = 0.5, steps: int = 100, **settings: Any):
-        super().__init__(**settings)
+    ``steps`` of ``rate`` are taken by the controller in every round.
+    """
+
+    def __init__(
+        self, inner: Callable[..., AbstractLearner], modules: int = 8, rate: float = 0.5, steps: int = 100, **settings: Any
+    ):
+        self.inner = inner(**settings)
+        self.policy, self.extrinsic_weight = self.inner.policy, self.inner.extrinsic_weight
         for name, value in (("modules", modules), ("steps", steps)):
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"learner.{name} is {value}; allowed: a whole number of at least 1")
@@ -49,8 +55,8 @@ class Modular(RL2):
         self.modules, self.rate, self.steps = modules, rate, steps
 
     def init(self, key: jax.Array, params: Params | None = None) -> LearnerState:
-        """Copies of a new-born policy, or of these weights."""
-        one = super().init(key, params)
+        """Copies of a new-born learner, or of one with these weights."""
+        one = self.inner.init(key, params)
         learning = self._copies(one.optimiser)
         controller = {"w": jnp.zeros((self.policy.observation, self.modules)), "b": jnp.zeros(self.modules)}
         pool = Pool(jnp.zeros((), jnp.int32), learning, jnp.zeros(self.modules, jnp.int32))
@@ -59,10 +65,10 @@ class Modular(RL2):
     def update(
         self, state: LearnerState, sample: Sample, tasks: Any, intrinsic: Intrinsic, key: jax.Array
     ) -> tuple[LearnerState, Rollout, LearnReport]:
-        """An update of `RL2` to the module in focus."""
+        """An update of the module in focus."""
         pool, stack = state.optimiser, state.params["modules"]
         one = LearnerState(*_taken((stack, pool.learning, pool.updates), pool.focus))
-        one, rollout, told = super().update(one, sample, tasks, intrinsic, key)
+        one, rollout, told = self.inner.update(one, sample, tasks, intrinsic, key)
         stack, learning, updates = _put((stack, pool.learning, pool.updates), pool.focus, tuple(one))
         after = LearnerState(state.params | {"modules": stack}, Pool(pool.focus, learning, updates), state.updates + 1)
         return after, rollout, told
