@@ -23,7 +23,18 @@ import numpy.typing as npt
 from scipy import special
 
 from openended import statistics
-from openended.evidence import AcceptanceState, Bools, Decision, Draw, Evidence, Retention, reasons, sequence, verdicts
+from openended.evidence import (
+    AcceptanceState,
+    Bools,
+    Decision,
+    Draw,
+    Evidence,
+    Retention,
+    Standing,
+    reasons,
+    sequence,
+    verdicts,
+)
 from openended.statistics import Floats, Ints, Plan, VerdictRule
 
 Generator = np.random.Generator
@@ -76,12 +87,20 @@ class AbstractAcceptance(abc.ABC):
         return state, Decision(evidence.rejects, reasons(evidence), evidence)
 
     def retain(
-        self, state: AcceptanceState, draw: Draw, population: int, at_risk: npt.ArrayLike, attempt: int, key: Generator
+        self,
+        state: AcceptanceState,
+        draw: Draw,
+        population: int,
+        at_risk: npt.ArrayLike,
+        attempt: int,
+        key: Generator,
+        standing: Standing | None = None,
     ) -> tuple[AcceptanceState, Retention]:
         """Whether too much of `population` accepted tasks is forgotten, by a sample drawn anew with `key`.
 
         attempt: 0 is a round's first try, 1.. follow a repair. at_risk: tasks that are tested and reported besides, but
-        not counted, since they were not drawn at random. Raises `ValueError` when either is out of range.
+        not counted, since they were not drawn at random. standing: earlier verdicts on what plays these tasks now, bit for
+        bit; they count as if given now. Raises `ValueError` when attempt or at_risk is out of range.
         """
         if not 0 <= attempt <= self.repairs:
             raise ValueError(f"attempt {attempt}: acceptance.repairs={self.repairs} allows 0 to {self.repairs}")
@@ -91,7 +110,7 @@ class AbstractAcceptance(abc.ABC):
         state = state._replace(retention_rounds=np.asarray(state.retention_rounds + (attempt == 0), np.int64))
         plan, rule = self.certificate(population, int(state.retention_rounds), attempt)
         sampled = np.sort(key.choice(population, plan.sample, replace=False)).astype(np.int64)
-        return state, verdicts(draw, rule, sampled, np.union1d(sampled, extra), plan.allowed)
+        return state, verdicts(draw, rule, sampled, np.union1d(sampled, extra), plan.allowed, standing)
 
     def audit(self, draw: Draw, population: int) -> Retention:
         """A verdict for every accepted task."""

@@ -131,7 +131,7 @@ def _unseen(name: str, subject: Subject, options: argparse.Namespace, key: jax.A
     wide = widest([trained, made])
     if wide != trained.layout:
         policy = learner.policy
-        if not hasattr(policy, "fitted"):
+        if not hasattr(policy, "fitted") or learner.modules > 1:  # a controller has one width
             return f"does not fit: it has {_widths(made)}, the learner {_widths(trained)}"
         learner = copy.copy(learner)
         learner.policy = policy.fitted(wide.observation, wide.actions)

@@ -16,6 +16,8 @@ from openended.statistics import Floats, Ints, VerdictRule
 Bools = npt.NDArray[np.bool_]
 # (task index [R], lifetimes wanted of each [R]) -> successes in the last episode [R]; fresh seeds at every call.
 Draw = Callable[[Ints, Ints], npt.ArrayLike]
+# A rule -> of every task of the archive [N] the verdict by this rule that still holds: 1 kept, -1 forgotten, 0 none.
+Standing = Callable[[VerdictRule], Ints]
 Judge = Callable[[int, Ints, Ints, Ints], Bools]  # (look, rows, k, n) -> which rows go on
 
 
@@ -52,12 +54,13 @@ class Retention(NamedTuple):
     passed: bool
     reason: str
     sampled: Ints  # [m] what the certificate counts, ascending
-    forgotten: Ints  # tested tasks with the verdict forgotten
-    kept: Ints  # tested tasks with the verdict kept
+    forgotten: Ints  # of the sample and the tasks at risk, those with the verdict forgotten
+    kept: Ints  # those with the verdict kept
     successes: Ints
     lifetimes: Ints
-    tested: Ints  # the sample and the tasks at risk, ascending, each once
+    tested: Ints  # those that were played, ascending: all, but for those whose verdict still holds
     allowed: int  # c
+    rule: VerdictRule  # that gave the verdicts
 
 
 def sequence(draw: Draw, tasks: Ints, looks: npt.ArrayLike, judge: Judge) -> tuple[Ints, Ints]:
@@ -79,19 +82,27 @@ def sequence(draw: Draw, tasks: Ints, looks: npt.ArrayLike, judge: Judge) -> tup
     return k, n
 
 
-def verdicts(draw: Draw, rule: VerdictRule, sampled: Ints, tested: Ints, allowed: int) -> Retention:
-    """Sequential verdicts on all of `tested`, of which those of `sampled` count: passed if at most `allowed` are forgotten."""
-    kept = np.zeros(tested.size, bool)
+def verdicts(
+    draw: Draw, rule: VerdictRule, sampled: Ints, asked: Ints, allowed: int, standing: Standing | None = None
+) -> Retention:
+    """Sequential verdicts on all of `asked`, of which those of `sampled` count: passed if at most `allowed` are forgotten.
+
+    standing: verdicts that still hold; they are not given anew.
+    """
+    known = np.zeros(asked.size, np.int64) if standing is None else standing(rule)[asked]
+    kept, new = known > 0, np.flatnonzero(known == 0)
 
     def judge(i: int, rows: Ints, k: Ints, n: Ints) -> Bools:
-        kept[rows] = k >= rule.kept_at[i]
+        kept[new[rows]] = k >= rule.kept_at[i]
         return np.asarray((k < rule.kept_at[i]) & (k > rule.forgotten_at[i]))
 
-    k, n = sequence(draw, tested, rule.looks, judge)
-    lost = int(np.isin(sampled, tested[~kept]).sum())
+    k, n = sequence(draw, asked[new], rule.looks, judge)
+    lost = int(np.isin(sampled, asked[~kept]).sum())
     word = ("certified" if lost <= allowed else "not certified") if sampled.size else "nothing to certify"
     reason = f"{word}: {lost} of {sampled.size} sampled tasks forgotten, at most {allowed} allowed"
-    return Retention(lost <= allowed, reason, sampled, tested[~kept], tested[kept], k, n, tested, allowed)
+    if new.size < asked.size:
+        reason += f"; {asked.size - new.size} of {asked.size} verdicts still held"
+    return Retention(lost <= allowed, reason, sampled, asked[~kept], asked[kept], k, n, asked[new], allowed, rule)
 
 
 def reasons(evidence: Evidence) -> tuple[str, ...]:

@@ -140,11 +140,10 @@ class Ledger:
         self.state = self.state._replace(repertoire=self.state.repertoire | {name: book})
 
     def _appraise(self, name: str, place: np.ndarray, seen: Appraisal | None, objective: AbstractObjective) -> None:
-        """What the last updates' lifetimes in the rows ``place`` i64[U, B] tell of their regret, if the objective asks."""
+        """What lifetimes in the rows ``place`` i64[R] tell of their regret, if the objective asks."""
         if seen is None:
             return
-        place, book = place.ravel(), self.state.repertoire[name]
-        seen = Appraisal(*(column.ravel()[-place.size :] for column in seen))
+        book = self.state.repertoire[name]
         rows, index, lifetimes = np.unique(place, return_inverse=True, return_counts=True)
         gain, value = (np.bincount(index, x) / lifetimes for x in (seen.gain, seen.value))
         best = book.returns[rows]

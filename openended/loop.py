@@ -151,11 +151,14 @@ class Round(Trials):
         self.journal.metrics |= metrics
         late = passes * self.loop.settings.updates // 4  # the first updates say little of the learner that is tested
         for name, report in reports.items():
-            place, won = source[name][late:].ravel(), report.success[late:, :, -1].ravel()
+            told_of = self._in_focus(name, source[name])
+            told_of[:late] = False
+            place, won = source[name][told_of], report.success[told_of, -1]
             wins, tries = (np.bincount(place, w, minlength=self.loop.settings.capacity) for w in (won, np.ones(place.size)))
             self.estimate[name] = wins, tries
             self.broken |= {(name, int(row)) for row in source[name][report.broken]}
-            self._appraise(name, source[name][late:], report.appraisal, self.loop.objective)
+            seen = jax.tree.map(lambda column, told=told_of: column[told], report.appraisal)
+            self._appraise(name, place, seen, self.loop.objective)
         self._quarantine("while learning (a task of the pool: with motor directions drawn anew)")
 
     def verify(self) -> None:
@@ -204,8 +207,9 @@ class Round(Trials):
         valid = (grounding.verdict == 0) & tasks.novel(vector, taken, loop.generator.novelty)
         rows = np.repeat(np.flatnonzero(valid), settings.screen_lifetimes)
         out = loop.programs.evaluate(name, self.state.learner.params, vector[rows], self._fresh(), "screen")
+        label, broken = self._suit(name, vector, rows, out)
         successes = np.bincount(rows, out.success[:, -1], minlength=len(vector)).astype(np.int64)
-        broken = np.bincount(rows, out.broken, minlength=len(vector)) > 0
+        broken = np.bincount(rows, broken, minlength=len(vector)) > 0
         for row in np.flatnonzero(broken & valid):
             task = self._record(name, int(row), proposal, grounding)
             self.journal.status(task, "quarantined", "physics left its bounds at the screen")
@@ -214,12 +218,13 @@ class Round(Trials):
         rank = loop.objective.predict(self.state.ranker, known, self.rng)
         failing = valid & (successes < loop.acceptance.fail * settings.screen_lifetimes)
         order = np.flatnonzero(failing)
-        place = self._into_pool(name, np.flatnonzero(valid), proposal, grounding, known)
-        self._suit(name, place, known)
+        place = self._into_pool(name, np.flatnonzero(valid), proposal, grounding, known, label)
         order = order[place[order] >= 0]
         return Candidates(proposal, grounding, valid, known, place, order[np.argsort(-rank[order], kind="stable")])
 
-    def _into_pool(self, name: str, rows: np.ndarray, proposal: Proposal, grounding: Any, known: Known) -> np.ndarray:
+    def _into_pool(
+        self, name: str, rows: np.ndarray, proposal: Proposal, grounding: Any, known: Known, label: np.ndarray
+    ) -> np.ndarray:
         success = (known.successes[rows] + 0.5) / (known.lifetimes[rows] + 1.0)
         book, places = self.state.repertoire[name].insert(
             vector=grounding.vector[rows],
@@ -227,6 +232,7 @@ class Round(Trials):
             success=success.astype(np.float32),
             difficulty=grounding.difficulty[rows],
             speedup=np.array(proposal.operator)[rows] == "speedup",
+            label=label[rows],
         )
         self._keep(name, book)
         place = np.full(len(grounding.vector), -1, np.int64)
@@ -237,7 +243,8 @@ class Round(Trials):
         candidate, book = self.candidates[name], self.state.repertoire[name]
         for row in rows:
             self.journal.status(self._id(name, candidate.grounding.vector[row]), "frontier", "the old learner fails it by test")
-        self._keep(name, book.change(candidate.place[rows], status=FRONTIER))
+        failed = self._routes([(name, int(row)) for row in candidate.place[rows]])
+        self._keep(name, book.change(candidate.place[rows], status=FRONTIER, failed=failed))
 
     def _affordable(self) -> int:
         """Passes of learning, when this round's tests take what those of the rounds before it took on average."""
@@ -273,6 +280,7 @@ class Round(Trials):
         realised = self.loop.objective.score(book.success[places], wins[places] / tries[places], candidate.known.cost[rows])
         known = Known(*(column[rows] for column in candidate.known))
         fitness = np.where(candidate.valid & ~gone, -1.0, -np.inf)
+        fitness[(candidate.place >= 0) & ~gone & ~self._in_focus(name, candidate.place)] = np.nan
         fitness[rows] = realised
         generator = self.loop.generator.update(self.state.generator[name], candidate.proposal, fitness)
         self.state = self.state._replace(

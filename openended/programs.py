@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -19,7 +20,7 @@ from openended.learners.base import AbstractLearner, LearnerState
 from openended.objectives.base import AbstractObjective
 from openended.types import LearnReport, Outcome, Params
 
-_FAR = 2**24  # rows that no evaluation has: keys of another module
+LANES = 8  # parts of a block, each played by one module: of a learner of several
 PURPOSES = ("screen", "learn", "verify", "retention", "witness")
 
 
@@ -39,6 +40,7 @@ class Programs:
             raise ValueError(f"loop.block is {block}; allowed: a multiple of the {len(jax.devices())} devices")
         self.families, self.learner, self.objective, self.search = families, learner, objective, search
         self.episodes, self.block = episodes, block
+        self.lane = block if learner.modules == 1 else _lane(block)  # rows that are played by the same weights
         self.steps = dict.fromkeys(PURPOSES, 0)
         # ("learn",), ("play", FAMILY) and ("live", FAMILY, wiped): traced at the first call, or compiled by `compile`.
         self._programs: dict[tuple, Any] = {("learn",): self._learn_program()}
@@ -48,8 +50,7 @@ class Programs:
             self._programs["see", name] = jax.jit(jax.vmap(functools.partial(_sight, family)))
             self._programs["play", name] = trees.OverDevices(validity.player(family), (trees.ROWS,) * 3, trees.ROWS)
             for wipe in (False, True):
-                run = rollouts.outcomes(family, learner.policy, episodes, wipe)
-                self._programs["live", name, wipe] = trees.OverDevices(run, (trees.SAME, trees.ROWS, trees.ROWS), trees.ROWS)
+                self._programs["live", name, wipe] = self._live_program(family, wipe)
 
     def compile(
         self, learning: tuple[LearnerState, Any], candidates: int, updates: int, rows: int, store: ahead.Store | None = None
@@ -65,14 +66,14 @@ class Programs:
             return
         self._asked = True
         state, model = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), learning)  # strongly typed
-        weights = jax.eval_shape(lambda params: self.learner.acting(params, 0), state.params)
+        lanes = (jax.ShapeDtypeStruct((self.block // self.lane,), jnp.int32),) if self.learner.modules > 1 else ()
         blank = {name: ahead.floats(updates, rows, len(family.specs)) for name, family in self.families.items()}
         jobs: dict[tuple, tuple] = {("learn",): (state, model, blank, ahead.keys())}
         for name, family in self.families.items():
             plays, numbers = candidates * self.search.population, len(family.specs)
             actions = ahead.floats(plays, family.episode_steps, family.actions)
             jobs["play", name] = ahead.floats(plays, numbers), ahead.keys(plays), actions
-            jobs["live", name, False] = weights, ahead.floats(self.block, numbers), ahead.keys(self.block)
+            jobs["live", name, False] = state.params, ahead.floats(self.block, numbers), ahead.keys(self.block), *lanes
         self._pending = ahead.compile_aside({program: (self._programs[program], job) for program, job in jobs.items()}, store)
 
     def wait(self) -> None:
@@ -94,40 +95,40 @@ class Programs:
         found = validity.ground(family, self.search, self._program("play", name), jnp.asarray(vectors), keys)
         return jax.tree.map(np.asarray, found._replace(key=jax.random.key_data(found.key)))
 
-    def evaluate(self, name: str, params: Params, vectors: np.ndarray, key: jax.Array, purpose: str, wipe: bool = False) -> Any:
-        """Outcome (numpy arrays) of one lifetime per row of [N, D], any N, in blocks of one fixed size."""
-        return self.play(name, params, vectors, self.modules(name, params, vectors), key, purpose, wipe)
-
-    def play(
+    def evaluate(
         self,
         name: str,
         params: Params,
         vectors: np.ndarray,
-        modules: np.ndarray,
         key: jax.Array,
         purpose: str,
         wipe: bool = False,
+        route: np.ndarray | None = None,
     ) -> Any:
-        """`evaluate` with these modules i64[N] of the learner, whichever it would choose."""
-        program = self._program("live", name, wipe)
+        """Outcome (numpy arrays) of one lifetime per row of [N, D], any N, in blocks of one fixed size.
+
+        ``route``: modules i64[N] of the learner that play the rows, if not those that it would choose.
+        """
+        program, several = self._program("live", name, wipe), self.learner.modules > 1
+        route = self.routes(name, params, vectors) if route is None else route
         success, broken = np.zeros((len(vectors), self.episodes), bool), np.zeros(len(vectors), bool)
-        for module in np.unique(modules):
-            weights, mine = self.learner.acting(params, int(module)), np.flatnonzero(modules == module)
-            for start in range(0, len(mine), self.block):
-                rows = mine[start : start + self.block]
-                padded = vectors[np.concatenate([rows, np.repeat(rows[:1], self.block - len(rows))])]
-                keys = jax.random.split(jax.random.fold_in(key, start + _FAR * int(module)), self.block)
-                out = program(weights, jnp.asarray(padded), keys)
-                success[rows], broken[rows] = np.asarray(out.success)[: len(rows)], np.asarray(out.broken)[: len(rows)]
-                if purpose in self.steps:
-                    self.steps[purpose] += self.block * self.episodes * self.families[name].episode_steps
+        lined, real = in_lanes(route, self.lane, self.block)
+        for start in range(0, len(lined), self.block):
+            rows, own = lined[start : start + self.block], real[start : start + self.block]
+            keys = jax.random.split(jax.random.fold_in(key, start), self.block)
+            lanes = (jnp.asarray(route[rows[:: self.lane]], jnp.int32),) if several else ()
+            out = program(params, jnp.asarray(vectors[rows]), keys, *lanes)
+            success[rows[own]], broken[rows[own]] = np.asarray(out.success)[own], np.asarray(out.broken)[own]
+            if purpose in self.steps:
+                self.steps[purpose] += self.block * self.episodes * self.families[name].episode_steps
         return Outcome(success, broken)
 
-    def modules(self, name: str, params: Params, vectors: np.ndarray) -> np.ndarray:
-        """Which module i64[N] the learner uses in each of these tasks."""
+    def routes(self, name: str, params: Params, vectors: np.ndarray) -> np.ndarray:
+        """Which module i64[N] the learner plays each of these tasks [N, D] with; equal rows are looked at once."""
         if self.learner.modules == 1:
             return np.zeros(len(vectors), np.int64)
-        return self.learner.likelihoods(params, self.sights(name, vectors)).argmax(axis=1)
+        distinct, back = np.unique(vectors, axis=0, return_inverse=True)
+        return self.learner.likelihoods(params, self.sights(name, distinct)).argmax(axis=1)[back.ravel()]
 
     def sights(self, name: str, vectors: np.ndarray) -> np.ndarray:
         """What is seen f32[N, W] at the start of tasks [N, D], which are begun and not played: no step is taken."""
@@ -141,7 +142,7 @@ class Programs:
 
     def weights(self, name: str, params: Params, vector: np.ndarray) -> Params:
         """What the policy plays one task f32[D] with."""
-        return self.learner.acting(params, int(self.modules(name, params, vector[None])[0]))
+        return self.learner.acting(params, jnp.asarray(self.routes(name, params, vector[None])[0]))
 
     def pass_steps(self, updates: int, rows: int) -> int:
         """Environment steps of one pass of learning: so many updates on so many lifetimes of every family."""
@@ -174,6 +175,19 @@ class Programs:
             start += share
         return out
 
+    def _live_program(self, family: AbstractFamily, wipe: bool) -> trees.OverDevices:
+        """``(params, f32[block, D], [block] keys) -> Outcome``; of several modules also i32[lanes]: which plays each lane."""
+        run, learner = rollouts.outcomes(family, self.learner.policy, self.episodes, wipe), self.learner
+        if learner.modules == 1:
+            return trees.OverDevices(run, (trees.SAME, trees.ROWS, trees.ROWS), trees.ROWS)
+
+        def lanes(params: Params, vectors: jax.Array, keys: jax.Array, modules: jax.Array) -> Outcome:
+            parted = (x.reshape(len(modules), -1, *x.shape[1:]) for x in (vectors, keys))
+            out = jax.vmap(run)(learner.acting(params, modules), *parted)
+            return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), out)
+
+        return trees.OverDevices(lanes, (trees.SAME, *(trees.ROWS,) * 3), trees.ROWS)
+
     def _learn_program(self) -> Callable:
         policy, learner, objective = self.learner.policy, self.learner, self.objective
 
@@ -198,6 +212,29 @@ class Programs:
         # Two thirds of the compilation, and as fast: its time goes to products of matrices, which are not compiled.
         options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
         return trees.OverDevices(run, (trees.SAME, trees.SAME, rows, trees.SAME), out, options)
+
+
+def in_lanes(route: np.ndarray, lane: int, block: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows by module: indices i64[M] into route i64[N], M a multiple of block, and bool[M] which are no padding.
+
+    Every ``lane`` successive ones share a module. Padding repeats the first row of the module, or of all.
+    """
+    lined, real = [], []
+    for module in np.unique(route):
+        mine = np.flatnonzero(route == module)
+        lined += [mine, np.repeat(mine[:1], -len(mine) % lane)]
+        real += [len(mine), -len(mine) % lane]
+    end = -sum(real) % block
+    lined.append(np.zeros(end, np.int64))
+    flags = np.repeat(np.arange(len(real) + 1) % 2 == 0, [*real, end])
+    return np.concatenate(lined), flags
+
+
+def _lane(block: int) -> int:
+    """Rows of a lane: about ``LANES`` in a block, alike on every device."""
+    devices = len(jax.devices())
+    share = block // devices
+    return share // math.gcd(share, max(1, LANES // devices))
 
 
 def _sight(family: AbstractFamily, vector: jax.Array) -> jax.Array:

@@ -25,7 +25,10 @@ class Repertoire(NamedTuple):
     regret: np.ndarray  # f32[N] latest estimate by an objective that appraises, infinite before the first
     returns: np.ndarray  # f32[N] the highest Appraisal.returns so far
     visited: np.ndarray  # i32[N] round in which it was last appraised, 0 before
-    module: np.ndarray  # i32[N] the module of the learner that was best when it was proposed, or that it was accepted with
+    # Of a learner of several modules, else 0:
+    label: np.ndarray  # i32[N] the best module: at the screen, or the last one by which a test found it solved
+    failed: np.ndarray  # i32[N] the module that failed it at entry
+    seal: np.ndarray  # i64[N] of what gave the verdict ``forgotten``, 0 before any: it holds while the seal stays the same
 
     def rows(self, status: int) -> np.ndarray:
         """Indices with that status, accepted ones in the order of their acceptance."""
@@ -45,7 +48,7 @@ class Repertoire(NamedTuple):
     def insert(self, **columns: np.ndarray) -> tuple[Repertoire, np.ndarray]:
         """New SEEN rows, as many as fit, in empty places or in those of the oldest SEEN ones; the indices they got."""
         places = np.concatenate([np.flatnonzero(self.status == EMPTY), self.oldest(SEEN)])[: len(columns["vector"])]
-        unknown = ("progress", "order", "forgotten", "speedup", "module", *UNKNOWN)
+        unknown = ("progress", "order", "forgotten", "speedup", "label", "failed", "seal", *UNKNOWN)
         blank = {name: getattr(empty(1, 0), name)[0] for name in unknown}
         given = {name: column[: places.size] for name, column in columns.items()}
         return self.change(places, **(blank | {"status": np.int32(SEEN)} | given)), places
@@ -75,7 +78,9 @@ def empty(capacity: int, dims: int) -> Repertoire:
         order=np.full(capacity, -1, np.int32),
         forgotten=np.zeros(capacity, bool),
         speedup=np.zeros(capacity, bool),
-        module=np.zeros(capacity, np.int32),
+        label=np.zeros(capacity, np.int32),
+        failed=np.zeros(capacity, np.int32),
+        seal=np.zeros(capacity, np.int64),
         **{name: np.full(capacity, *unknown) for name, unknown in UNKNOWN.items()},
     )
 

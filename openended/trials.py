@@ -50,21 +50,18 @@ class Trials(Routes):
         return evidence
 
     def _retain(self, attempt: int) -> Retention:
-        """Whether the candidate learner forgot: a fresh sample of the accepted tasks, and those known to be at risk.
-
-        Tasks that are played bit for bit as before the round cannot have been forgotten in it: none of them is tested.
-        """
-        known = self._accepted()
-        changed = self._changed(known)
-        population = [place for place, other in zip(known, changed, strict=True) if other]
-        if self._several and known:
-            self.journal.metrics["retested"] = float(changed.mean())
+        """Whether the candidate learner forgot: a fresh sample of the accepted tasks, and those known to be at risk."""
+        population = self._accepted()
         risk = [i for i, (n, r) in enumerate(population) if self.state.repertoire[n].forgotten[r]][:32]
-        draw = self._drawer(population, "retention")
+        draw, standing = self._drawer(population, "retention"), self._standing(population)
         acceptance, result = self.acceptance.retain(
-            self.state.acceptance, draw, len(population), np.array(risk, np.int64), attempt, self.rng
+            self.state.acceptance, draw, len(population), np.array(risk, np.int64), attempt, self.rng, standing
         )
         self.state = self.state._replace(acceptance=acceptance)
+        if standing and population:
+            told, given = self.journal.metrics, result.kept.size + result.forgotten.size
+            told["retested"] = told.get("retested", 0.0) + result.tested.size / len(population)
+            told["reused"] = told.get("reused", 0.0) + given - result.tested.size
         self._note_retention(population, result, "retention")
         self._quarantine("in a retention test")
         return result
@@ -86,6 +83,7 @@ class Trials(Routes):
         for name, book in self.state.repertoire.items():
             rows = book.rows(ACCEPTED)
             self._keep(name, book.change(rows, forgotten=self.old.repertoire[name].forgotten[rows]))
+        self._relabel()
 
     def _decide(self) -> int:
         """Trials of the frontier tasks that go well while learning; how many were accepted."""
@@ -97,18 +95,21 @@ class Trials(Routes):
             ready |= not self.acceptance.gated
             best = self._novel(name, rows[ready][np.argsort(-rate[ready], kind="stable")])[: self.settings.trials]
             trials += [(name, int(row)) for row in best]
-        draw = self._drawer(trials, "verify")
+        draw, route = self._drawer(trials, "verify"), self._routes(trials)
         acceptance, decision = self.acceptance.decide(self.state.acceptance, draw, len(trials))
-        before = int(self.state.acceptance.accepted)
+        before, rerouted = int(self.state.acceptance.accepted), 0
         self.state = self.state._replace(acceptance=acceptance)
         for i, (name, row) in enumerate(trials):
             task = self._id(name, self.state.repertoire[name].vector[row])
             self._evaluated(task, "new", decision.evidence.lifetimes[i], decision.evidence.successes[i])
             if decision.accept[i]:
-                self._keep(name, self.state.repertoire[name].change(row, status=ACCEPTED, order=before))
-                self.journal.status(task, "accepted", decision.reason[i])
-                self._settle(name, row)
+                moved = bool(self.state.repertoire[name].failed[row] != route[i])
+                rerouted += moved
+                self._keep(name, self.state.repertoire[name].change(row, status=ACCEPTED, order=before, label=route[i]))
+                self.journal.status(task, "accepted", decision.reason[i] + ", by another module than failed it" * moved)
                 before += 1
+        if self._several:
+            self.journal.metrics["rerouted"] = float(rerouted)
         self._quarantine("in an acceptance test")
         return int(decision.accept.sum())
 
@@ -141,10 +142,11 @@ class Trials(Routes):
                 kind = "forgotten" if i in lost else "restored"
                 self.journal.events.append((task, kind, f"solved in {k} of {n} lifetimes"))
                 self._keep(name, book.change(row, forgotten=i in lost))
+        self._vouch(population, result)
 
     def _drawer(self, items: Sequence[Place], purpose: str) -> Draw:
         """The acceptance test's view of today's learner in these tasks; fresh seeds at every call."""
-        vectors = [self.state.repertoire[name].vector[row] for name, row in items]
+        vectors, route = [self.state.repertoire[name].vector[row] for name, row in items], self._routes(items)
 
         def draw(index: np.ndarray, count: np.ndarray) -> np.ndarray:
             wins = np.zeros(len(index), np.int64)
@@ -154,7 +156,7 @@ class Trials(Routes):
                     continue
                 rows = np.repeat(mine, count[mine])
                 played = np.stack([vectors[index[j]] for j in rows])
-                out = self.programs.evaluate(name, self._params(), played, self._fresh(), purpose)
+                out = self.programs.evaluate(name, self._params(), played, self._fresh(), purpose, route=route[index[rows]])
                 wins += np.bincount(rows, out.success[:, -1], minlength=len(index)).astype(np.int64)
                 self.broken |= {items[index[j]] for j in rows[out.broken]}
             return wins

@@ -60,8 +60,8 @@ def test_what_breaks_in_a_test_is_quarantined(stage, purpose, where, monkeypatch
     """In one stage every lifetime breaks: what was tested there gets the status, and is gone."""
     before, now, evaluate = begun()[0], [], loop().programs.evaluate
 
-    def broken(name, params, vectors, key, of):
-        out = evaluate(name, params, vectors, key, of)
+    def broken(name, params, vectors, key, of, **more):
+        out = evaluate(name, params, vectors, key, of, **more)
         return out._replace(broken=np.full(len(vectors), (now[-1], of) == (stage, purpose)))
 
     monkeypatch.setattr(loop().programs, "evaluate", broken)

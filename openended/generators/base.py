@@ -39,7 +39,7 @@ class AbstractGenerator(abc.ABC):
 
     @abc.abstractmethod
     def update(self, state: Any, proposal: Proposal, fitness: np.ndarray) -> Any:
-        """Learn from the fitness f[N] of every candidate (higher is better, -inf for invalid or trivial)."""
+        """Learn from the fitness f[N] of every candidate (higher is better, -inf for invalid or trivial, NaN: not known)."""
 
 
 def immigrants(specs: Sequence[ParamSpec], count: int, rng: np.random.Generator) -> np.ndarray:

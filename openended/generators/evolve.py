@@ -81,8 +81,10 @@ class Evolve(AbstractGenerator):
     def update(self, state: EvolveState, proposal: Proposal, fitness: np.ndarray) -> EvolveState:
         """Tell the strategy the rank of every mutated child; floor and restart its standard deviation."""
         rows = np.flatnonzero([operator == "mutate" for operator in proposal.operator])
-        if rows.size < 4 or not np.any(np.isfinite(fitness[rows])):
+        known = rows[~np.isnan(fitness[rows])]
+        if known.size < 4 or not np.any(np.isfinite(fitness[known])):
             return state
+        rows = np.resize(known, rows.size)  # repeated in the place of the others: the strategy is compiled for one size
         rank = np.argsort(np.argsort(-fitness[rows], kind="stable"), kind="stable")
         mean, std = _tell(proposal.step[rows], rank.astype(np.float32), state.mean, state.std)
         std = np.clip(std, self.sigma_floor, 2.0 * self.sigma)

@@ -30,7 +30,7 @@ class AbstractLearner(abc.ABC):
 
     policy: AbstractPolicy
     extrinsic_weight: float
-    modules: int = 1  # sets of the policy's weights, of which a task is played with one
+    modules: int = 1  # whole sets of the policy's weights, one of which plays a task
 
     @abc.abstractmethod
     def init(self, key: jax.Array, params: Params | None = None) -> LearnerState:
@@ -42,20 +42,20 @@ class AbstractLearner(abc.ABC):
     ) -> tuple[LearnerState, Rollout, LearnReport]:
         """One update on one batch of tasks; runs once per device on that device's rows and agrees by averaging."""
 
-    def acting(self, params: Params, module: int | jax.Array) -> Params:
-        """The policy's weights in the tasks that use a module. Here there is one for all."""
+    def acting(self, params: Params, module: Any) -> Params:
+        """The policy's weights in the tasks that a module plays, an index or an array of them. Here there is one for all."""
         return params
 
     def likelihoods(self, params: Params, sights: np.ndarray) -> np.ndarray:
-        """log p(module) f[N, modules], by what is seen at the start of tasks f32[N, W]; the likeliest one is used."""
+        """log p(module) f[N, modules], by what is seen at the start of tasks f32[N, W]; the likeliest one plays."""
         return np.zeros((len(sights), self.modules))
 
     def focus(self, state: LearnerState, module: int) -> LearnerState:
         """The learner whose next updates change that module alone."""
         return state
 
-    def assign(self, state: LearnerState, sights: np.ndarray, modules: np.ndarray) -> LearnerState:
-        """The learner after being told which modules i64[N] would be best where this f32[N, W] is seen."""
+    def assign(self, state: LearnerState, sights: np.ndarray, labels: np.ndarray, weight: np.ndarray) -> LearnerState:
+        """The learner after being told which modules i64[N] are best where this f32[N, W] is seen, and how much each counts."""
         return state
 
     def reward(self, rollout: Rollout, intrinsic: Intrinsic) -> jax.Array:

@@ -3,16 +3,15 @@
 Source: Kirsch, Kunze and Barber 2018 (arXiv 1811.05249), with a single layer and K = 1. The controller is a softmax of a linear
 map of what is seen at the start of a task,
 
-    p(m | s) = softmax(s W + b)_m,      a task is played with argmax_m p(m | s).
+    p(m | s) = softmax(s W + b)_m,      a task is played with argmax_m p(m | s), its route.
 
-Hard expectation-maximisation: for new tasks a second module is sampled and the one that solves more lifetimes, or of equals the
-likelier one, is kept (E); the controller follows what was kept, and the modules learn in the tasks that use them (M). The first
-tasks are divided by clusters of what is seen in them. There is no term that balances the loads of modules; whether they
-collapse is told by two entropies.
+Hard expectation-maximisation. E: of a new task a second module is sampled from p, and the one that solves more lifetimes, or of
+equals the likelier one, is its label. M: the controller takes steps up sum log p(label | s), and the module in focus learns in
+the tasks whose route it is. `openended.routes` drives both. No term balances the loads of modules; two entropies tell whether
+they collapse.
 
-All modules begin as copies of one policy. The updates of a round change one module, so that what every task does that uses
-another stays bit for bit the same: only the tasks of that module, and those whose module changed, are tested again. As one
-module is computed for each task, a step costs what it does without modules, however many there are.
+All modules begin as copies of one policy. The updates of a round change the module in focus alone: what another one plays is
+played as before, bit for bit.
 """
 
 from __future__ import annotations
@@ -73,8 +72,8 @@ class Modular(AbstractLearner):
         after = LearnerState(state.params | {"modules": stack}, Pool(pool.focus, learning, updates), state.updates + 1)
         return after, rollout, told
 
-    def acting(self, params: Params, module: int | jax.Array) -> Params:
-        """The module's weights."""
+    def acting(self, params: Params, module: Any) -> Params:
+        """The module's weights; of an array of modules, with its shape in front."""
         return _taken(params["modules"], module)
 
     def likelihoods(self, params: Params, sights: np.ndarray) -> np.ndarray:
@@ -86,23 +85,24 @@ class Modular(AbstractLearner):
         """The learner with that module in focus."""
         return state._replace(optimiser=state.optimiser._replace(focus=jnp.asarray(module, jnp.int32)))
 
-    def assign(self, state: LearnerState, sights: np.ndarray, modules: np.ndarray) -> LearnerState:
-        """The controller after some steps up the likelihood of these modules; all of them weigh alike."""
-        if not len(modules):
+    def assign(self, state: LearnerState, sights: np.ndarray, labels: np.ndarray, weight: np.ndarray) -> LearnerState:
+        """The controller after some steps up the weighted mean of log p(label | sight)."""
+        if not len(labels):
             return state
         controller = {name: np.asarray(part) for name, part in state.params["controller"].items()}
-        wanted, params = np.eye(self.modules)[modules], state.params
+        wanted, share = np.eye(self.modules)[labels], (weight / weight.sum())[:, None]
         for _ in range(self.steps):
-            error = (wanted - np.exp(self.likelihoods({"controller": controller}, sights))) / len(modules)
+            error = share * (wanted - np.exp(self.likelihoods({"controller": controller}, sights)))
             change = {"w": sights.T @ error, "b": error.sum(axis=0)}
             controller = {name: controller[name] + self.rate * change[name] for name in controller}
-        return state._replace(params=params | {"controller": jax.tree.map(lambda x: x.astype(np.float32), controller)})
+        controller = {name: part.astype(np.float32) for name, part in controller.items()}
+        return state._replace(params=state.params | {"controller": controller})
 
     def _copies(self, tree: Any) -> Any:
         return jax.tree.map(lambda leaf: jnp.repeat(jnp.asarray(leaf)[None], self.modules, axis=0), tree)
 
 
-def _taken(stack: Any, module: int | jax.Array) -> Any:
+def _taken(stack: Any, module: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf[module], stack)
 
 
