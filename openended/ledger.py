@@ -139,6 +139,24 @@ class Ledger:
     def _keep(self, name: str, book: Repertoire) -> None:
         self.state = self.state._replace(repertoire=self.state.repertoire | {name: book})
 
+    def _into_pool(
+        self, name: str, rows: np.ndarray, proposal: Proposal, grounding: Any, known: Known, label: np.ndarray
+    ) -> np.ndarray:
+        """Valid candidates become known: the place i64[C] of every one in the repertoire, -1 where it has none."""
+        success = (known.successes[rows] + 0.5) / (known.lifetimes[rows] + 1.0)
+        book, places = self.state.repertoire[name].insert(
+            vector=grounding.vector[rows],
+            entered=np.full(rows.size, self.number, np.int32),
+            success=success.astype(np.float32),
+            difficulty=grounding.difficulty[rows],
+            speedup=np.array(proposal.operator)[rows] == "speedup",
+            label=label[rows],
+        )
+        self._keep(name, book)
+        place = np.full(len(grounding.vector), -1, np.int64)
+        place[rows[: places.size]] = places
+        return place
+
     def _appraise(self, name: str, place: np.ndarray, seen: Appraisal | None, objective: AbstractObjective) -> None:
         """What lifetimes in the rows ``place`` i64[R] tell of their regret, if the objective asks."""
         if seen is None:

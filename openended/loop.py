@@ -222,23 +222,6 @@ class Round(Trials):
         order = order[place[order] >= 0]
         return Candidates(proposal, grounding, valid, known, place, order[np.argsort(-rank[order], kind="stable")])
 
-    def _into_pool(
-        self, name: str, rows: np.ndarray, proposal: Proposal, grounding: Any, known: Known, label: np.ndarray
-    ) -> np.ndarray:
-        success = (known.successes[rows] + 0.5) / (known.lifetimes[rows] + 1.0)
-        book, places = self.state.repertoire[name].insert(
-            vector=grounding.vector[rows],
-            entered=np.full(rows.size, self.number, np.int32),
-            success=success.astype(np.float32),
-            difficulty=grounding.difficulty[rows],
-            speedup=np.array(proposal.operator)[rows] == "speedup",
-            label=label[rows],
-        )
-        self._keep(name, book)
-        place = np.full(len(grounding.vector), -1, np.int64)
-        place[rows[: places.size]] = places
-        return place
-
     def _into_frontier(self, name: str, rows: np.ndarray) -> None:
         candidate, book = self.candidates[name], self.state.repertoire[name]
         for row in rows:
