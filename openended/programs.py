@@ -222,12 +222,11 @@ def in_lanes(route: np.ndarray, lane: int, block: int) -> tuple[np.ndarray, np.n
     lined, real = [], []
     for module in np.unique(route):
         mine = np.flatnonzero(route == module)
-        lined += [mine, np.repeat(mine[:1], -len(mine) % lane)]
-        real += [len(mine), -len(mine) % lane]
-    end = -sum(real) % block
-    lined.append(np.zeros(end, np.int64))
-    flags = np.repeat(np.arange(len(real) + 1) % 2 == 0, [*real, end])
-    return np.concatenate(lined), flags
+        padding = -len(mine) % lane
+        lined += [mine, np.repeat(mine[:1], padding)]
+        real += [np.ones(len(mine), bool), np.zeros(padding, bool)]
+    end = -sum(map(len, real)) % block
+    return np.concatenate([*lined, np.zeros(end, np.int64)]), np.concatenate([*real, np.zeros(end, bool)])
 
 
 def _lane(block: int) -> int:
