@@ -142,7 +142,8 @@ class Programs:
 
     def weights(self, name: str, params: Params, vector: np.ndarray) -> Params:
         """What the policy plays one task f32[D] with."""
-        return self.learner.acting(params, jnp.asarray(self.routes(name, params, vector[None])[0]))
+        on_host = jax.tree.map(np.asarray, params)  # where taking one module is not compiled
+        return self.learner.acting(on_host, int(self.routes(name, params, vector[None])[0]))
 
     def pass_steps(self, updates: int, rows: int) -> int:
         """Environment steps of one pass of learning: so many updates on so many lifetimes of every family."""

@@ -184,17 +184,17 @@ def test_equal_rows_are_looked_at_once(monkeypatch):
 
 
 def test_nothing_compiles_after_the_first_rounds():
-    """Whichever module learns and plays."""
-    state = begun()
+    """Whichever module learns and plays, retention tests and replays included."""
+    state, focus, retested = archived(), set(), []
     for _ in range(2):
         state, _ = loop().round(state)
-    focus = set()
     with Compilations() as made:
         for _ in range(6):
-            state, _ = loop().round(state)
+            state, journal = loop().round(state)
             focus.add(int(state.learner.optimiser.focus))
+            retested.append(journal.metrics["retested"])
             loop().programs.weights("probe", state.learner.params, vectors(1)[0])
-    assert made.count == 0 and len(focus) > 1
+    assert made.count == 0 and len(focus) > 1 and max(retested) > 0
 
 
 # The certificate.
