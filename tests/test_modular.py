@@ -1,4 +1,4 @@
-"""Modules: one learns at a time, the others stay bit for bit what they were, and verdicts on what did not change are not given again."""
+"""Modules: one learns at a time, the others stay bit for bit what they were, and what did not change is not tested again."""
 
 import functools
 
@@ -294,10 +294,17 @@ def test_an_accepted_task_keeps_the_module_that_played_its_test(monkeypatch):
     work.learn()
     wins = np.where(np.isin(np.arange(len(book.status)), frontier), 9.0, 0.0)
     work.estimate["probe"] = wins, wins
-    other = loop().learner.assign(state.learner, loop().programs.sights("probe", vectors(400, 5)), np.zeros(400, int), np.ones(400))
+    sights = loop().programs.sights("probe", vectors(400, 5))
+    other = loop().learner.assign(state.learner, sights, np.zeros(400, int), np.ones(400))
     work.state = work.state._replace(learner=work.state.learner._replace(params=other.params))
     tries = []
-    monkeypatch.setattr(work, "_retain", lambda attempt: tries.append(attempt) or work.acceptance.audit(lambda i, n: n * attempt, 1))
+
+    def retain(attempt):
+        """Fails, then passes."""
+        tries.append(attempt)
+        return work.acceptance.audit(lambda index, count: count * attempt, 1)
+
+    monkeypatch.setattr(work, "_retain", retain)
     work.verify()
     after = work.state.repertoire["probe"]
     new = np.setdiff1d(after.rows(ACCEPTED), book.rows(ACCEPTED))
@@ -417,9 +424,13 @@ def test_a_family_without_a_task_of_the_focus_says_nothing(monkeypatch):
         work.state = work.state._replace(learner=both.learner.focus(work.state.learner, 1))
 
     monkeypatch.setattr(Round, "_direct", apart)
-    told, update = {}, both.generator.update
-    names = iter(both.families)
-    monkeypatch.setattr(both.generator, "update", lambda s, p, fitness: told.setdefault(next(names), fitness) is s or update(s, p, fitness))
+    told, update, names = {}, both.generator.update, iter(both.families)
+
+    def noted(state, proposal, fitness):
+        told[next(names)] = fitness
+        return update(state, proposal, fitness)
+
+    monkeypatch.setattr(both.generator, "update", noted)
     before = state
     state, _ = both.round(state)
     for name, silent in (("probe", False), ("twin", True)):
