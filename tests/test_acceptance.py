@@ -179,6 +179,27 @@ def test_certificate_draws_a_fresh_uniform_sample() -> None:
     assert 25 < counts.min() < counts.max() < 78  # 100 draws of 101 of 200
 
 
+def test_a_verdict_that_holds_counts_and_is_not_drawn() -> None:
+    """Forgotten ones as much as kept ones; the rest is drawn, and the sample is the same."""
+    rule, state, key = PowerPlay(), PowerPlay().init(), np.random.default_rng
+    verdict = np.where(np.arange(100) < 10, -1, np.where(np.arange(100) < 60, 1, 0))
+    asked: list[int] = []
+
+    def draw(tasks: np.ndarray, n: np.ndarray) -> np.ndarray:
+        asked.extend(tasks.tolist())
+        return n
+
+    _, fresh = rule.retain(state, draw, 100, [], 0, key(1))
+    asked.clear()
+    _, held = rule.retain(state, draw, 100, [], 0, key(1), lambda of: verdict)
+    assert fresh.passed and not held.passed and held.sampled.tolist() == fresh.sampled.tolist()
+    assert set(asked) == set(range(60, 100)) and held.tested.tolist() == list(range(60, 100))
+    assert held.forgotten.tolist() == list(range(10)) and held.kept.tolist() == list(range(10, 100))
+    assert "60 of 100 verdicts still held" in held.reason and "held" not in fresh.reason
+    _, all_held = rule.retain(state, never, 100, [], 0, key(1), lambda of: np.ones(100, np.int64))
+    assert all_held.passed and all_held.tested.size == all_held.lifetimes.size == 0
+
+
 def test_tasks_at_risk_are_tested_and_reported_but_do_not_count() -> None:
     rule, p = PowerPlay(), np.ones(1000)
     sampled = rule.retain(rule.init(), chance(p), 1000, [], 0, np.random.default_rng(0))[1].sampled

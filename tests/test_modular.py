@@ -10,6 +10,7 @@ from envs.probe import Probe
 from openended import checkpoint, configuration, rollouts, tasks
 from openended.budget import UNLIMITED
 from openended.compilations import Compilations
+from openended.generators.base import Proposal
 from openended.learners.modular import Modular
 from openended.loop import Round
 from openended.programs import in_lanes
@@ -456,6 +457,18 @@ def test_rivals_are_others_and_entropies_tell_a_collapse():
     assert entropies(sure)["selection_entropy"] == pytest.approx(0.0, abs=1e-6)
     assert entropies(sure[[0, 0, 0]])["batch_entropy"] == pytest.approx(0.0, abs=1e-6)
     assert entropies(sure[:0]) == {}
+
+
+def test_children_of_which_nothing_is_known_do_not_move_the_generator():
+    """Wherever they lie; and the strategy always hears of as many, being compiled for one size."""
+    rng, generator, specs = np.random.default_rng(0), loop().generator, loop().families["probe"].specs
+    state = generator.init(specs, 16, 0)
+    step, fitness = rng.normal(size=(2, 16, len(specs))).astype(np.float32), rng.normal(size=16)
+    fitness[5:9], step[1] = np.nan, np.where(np.isnan(fitness)[:, None], step[1], step[0])
+    family = Proposal(np.zeros_like(step[0]), np.zeros(16, np.int32), ("mutate",) * 16, step[0])
+    one, other = (generator.update(state, family._replace(step=each), fitness) for each in step)
+    assert checkpoint.tree_hash(one) == checkpoint.tree_hash(other) != checkpoint.tree_hash(state)
+    assert checkpoint.tree_hash(generator.update(state, family, np.full(16, np.nan))) == checkpoint.tree_hash(state)
 
 
 @pytest.mark.parametrize(
