@@ -13,14 +13,14 @@ from openended.learners.base import AbstractLearner, Intrinsic, LearnerState, Sa
 from openended.networks import AbstractPolicy
 from openended.types import LearnReport, Params, Rollout
 
-PART, LEAST = 0.05, 10.0  # of all updates so far, and updates, that the average goes back over
+PART, LEAST = 0.2, 10.0  # of all updates so far, and updates, that the average goes back over
 
 
 class RL2(AbstractLearner):
     """The default learner; with ``memory=none`` it is the memoryless control.
 
     The learning rate falls exponentially from ``learning_rate`` to ``final_learning_rate`` over ``decay_updates`` updates.
-    What acts is a running average of the weights (Polyak and Juditsky 1992), over the last twentieth of all updates or so, but
+    What acts is a running average of the weights (Polyak and Juditsky 1992), over the last fifth of all updates or so, but
     over 10 at least and ``1 / settings.averaging`` at most: it solves more than the weights of any single update, and forgets
     less from one round to the next.
     """
