@@ -56,7 +56,7 @@ def calls(policy: Policy, learned: ppo.Batch, acted: Percept) -> dict[str, Calla
     """A gradient, and whole lifetimes step by step."""
     params, rows = jax.jit(policy.init)(jax.random.key(0)), len(acted.live)
     gradient = jax.jit(jax.grad(lambda params, batch: ppo.loss(params, policy, batch, SETTINGS)[0]))
-    birth = jax.tree.map(lambda part: jnp.broadcast_to(part, (rows, *part.shape)), policy.initial_memory(params))
+    birth = policy.births(params, rows)
     in_turn = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), acted)
 
     @jax.jit

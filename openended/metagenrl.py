@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 
 from openended.maps import affine, dense, gated, lstm
-from openended.networks import LOG_STD, AbstractPolicy, sized
+from openended.networks import LOG_STD, AbstractPolicy, remembers, sized
 from openended.types import Output, Params, Percept
 
 DISCOUNT = 0.95  # of the surprise
@@ -115,8 +115,7 @@ class SelfTaughtPolicy(AbstractPolicy):
     episode_steps: int = 40
 
     def __post_init__(self) -> None:
-        if self.memory != "metagenrl":
-            raise ValueError(f"learner.memory is '{self.memory}'; allowed: metagenrl, for this policy")
+        remembers(self, "metagenrl")
         sized(self, "width", "hidden", "pair", "episode_steps")
         if not self.step_size > 0.0:
             raise ValueError(f"learner.policy.step_size is {self.step_size}; allowed: above 0")
@@ -172,14 +171,13 @@ class SelfTaughtPolicy(AbstractPolicy):
         motors = percepts.motors[:, 0]
         split = lambda x: jnp.moveaxis(x.reshape(rows, -1, self.episode_steps, *x.shape[2:]), 1, 0)  # noqa: E731
         pages = Page(percepts.observation, percepts.action[..., : self.actions], percepts.reward, percepts.live)
-        birth = jax.tree.map(lambda x: jnp.broadcast_to(x, (rows, *x.shape)), self.initial_memory(params))
 
         def episode(memory: Trace, page: Page) -> tuple[Trace, Output]:
             memory = jax.vmap(self.renew, in_axes=(None, 0, 0))(params, memory, motors)
             output = jax.vmap(self._output, in_axes=(None, 0, 0))(params, memory.policy, page.observation)
             return memory._replace(page=page), output
 
-        outputs = jax.lax.scan(episode, birth, jax.tree.map(split, pages))[1]
+        outputs = jax.lax.scan(episode, self.births(params, rows), jax.tree.map(split, pages))[1]
         return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(rows, steps, *x.shape[3:]), outputs)
 
     def _output(self, params: Params, policy: Params, observation: jax.Array) -> Output:

@@ -37,6 +37,10 @@ class AbstractPolicy(abc.ABC):
     def initial_memory(self, params: Params) -> Any:
         """Memory at birth."""
 
+    def births(self, params: Params, rows: int) -> Any:
+        """Memory at the birth of so many lifetimes, leaves [rows, ...]."""
+        return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (rows, *leaf.shape)), self.initial_memory(params))
+
     @abc.abstractmethod
     def step(self, params: Params, memory: Any, percept: Percept) -> tuple[Any, Output]:
         """One percept, acting."""
@@ -172,6 +176,12 @@ def _gru_cell(params: Params, memory: jax.Array, hidden: jax.Array, live: jax.Ar
     update = jax.nn.sigmoid(update_x + update_m)
     new = jnp.tanh(new_x + jax.nn.sigmoid(reset_x + reset_m) * new_m)
     return jnp.where(live > 0, update * memory + (1.0 - update) * new, memory)
+
+
+def remembers(policy: Any, memory: str) -> None:
+    """Raises a ValueError when another memory is asked of a policy that has but this one."""
+    if policy.memory != memory:
+        raise ValueError(f"learner.memory is '{policy.memory}'; allowed: {memory}, for this policy")
 
 
 def sized(policy: Any, *names: str) -> None:

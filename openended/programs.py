@@ -132,13 +132,12 @@ class Programs:
 
     def sights(self, name: str, vectors: np.ndarray) -> np.ndarray:
         """What is seen f32[N, W] at the start of tasks [N, D], which are begun and not played: no step is taken."""
-        program = self._programs["see", name]
-        seen = []
-        for start in range(0, len(vectors), self.block):
-            rows = vectors[start : start + self.block]
-            padded = np.concatenate([rows, np.repeat(rows[:1], self.block - len(rows), axis=0)])
-            seen.append(np.asarray(program(jnp.asarray(padded)))[: len(rows)])
-        return np.concatenate(seen) if seen else np.zeros((0, self.learner.policy.observation), np.float32)
+        program, seen = self._programs["see", name], np.zeros((len(vectors), self.learner.policy.observation), np.float32)
+        lined, real = in_lanes(np.zeros(len(vectors), np.int64), self.block, self.block)
+        for start in range(0, len(lined), self.block):
+            rows, own = lined[start : start + self.block], real[start : start + self.block]
+            seen[rows[own]] = np.asarray(program(jnp.asarray(vectors[rows])))[own]
+        return seen
 
     def weights(self, name: str, params: Params, vector: np.ndarray) -> Params:
         """What the policy plays one task f32[D] with."""

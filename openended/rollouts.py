@@ -66,7 +66,7 @@ def together(crowds: Sequence[Crowd], policy: AbstractPolicy, params: Params, ep
     steps, rows = crowds[0].family.episode_steps, len(mask)
     sensed = jnp.concatenate([jnp.broadcast_to(crowd.family.sensed, (len(crowd.keys), policy.observation)) for crowd in crowds])
     body = Body(sensed, mask)
-    birth = jax.tree.map(lambda part: jnp.broadcast_to(part, (rows, *part.shape)), policy.initial_memory(params))
+    birth = policy.births(params, rows)
     first = jnp.zeros((steps, rows)).at[0].set(1.0)
 
     def draw(key: jax.Array) -> jax.Array:  # in a row, for the same numbers: XLA needs ten times as long to compile a table

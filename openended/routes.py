@@ -132,11 +132,11 @@ class Routes(Ledger):
             found[mine] = self.programs.routes(name, self._params(), self.state.repertoire[name].vector[rows])
         return found
 
-    def _standing(self, places: Sequence[Place]) -> Standing | None:
+    def _standing(self, places: Sequence[Place], route: np.ndarray) -> Standing | None:
         """Verdicts on what plays these tasks now, bit for bit. None of an ordinary learner, which has changed."""
         if not self._several:
             return None
-        route, books = self._routes(places), self.state.repertoire
+        books = self.state.repertoire
         sealed, lost = (np.array([getattr(books[n], of)[row] for n, row in places]) for of in ("seal", "forgotten"))
 
         def standing(rule: VerdictRule) -> np.ndarray:
@@ -144,12 +144,12 @@ class Routes(Ledger):
 
         return standing
 
-    def _vouch(self, places: Sequence[Place], result: Retention) -> None:
-        """Verdicts are sealed, and the module that is found to solve a task is its label."""
+    def _vouch(self, places: Sequence[Place], route: np.ndarray, result: Retention) -> None:
+        """Verdicts are sealed, and the module that is found to solve a task, its route, is its label."""
         if not self._several:
             return
         tested = [places[i] for i in result.tested]
-        route, kept = self._routes(tested), np.isin(result.tested, result.kept)
+        route, kept = route[result.tested], np.isin(result.tested, result.kept)
         seal = self._seals(route, result.rule)
         for name, (mine, rows) in self._parted(tested).items():
             book, good = self.state.repertoire[name].change(rows, seal=seal[mine]), kept[mine]

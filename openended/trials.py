@@ -34,9 +34,9 @@ class Trials(Routes):
     def audit(self) -> Retention:
         """A verdict for every accepted task."""
         population = self._accepted()
-        draw = self._drawer(population, "retention")
-        result = self.acceptance.audit(draw, len(population))
-        self._note_retention(population, result, "audit")
+        route = self._routes(population)
+        result = self.acceptance.audit(self._drawer(population, route, "retention"), len(population))
+        self._note_retention(population, route, result, "audit")
         solved = [i for i in result.kept if population[i] not in self.broken]
         self.journal.metrics |= {"audit_tasks": float(len(population)), "audit_solved": float(len(solved))}
         self.journal.events.append((None, "audited", result.reason))
@@ -45,7 +45,8 @@ class Trials(Routes):
 
     def _entry(self, places: Sequence[Place]) -> Evidence:
         """Evidence that the learner, which is still the old one, fails these candidates."""
-        acceptance, evidence = self.acceptance.entry(self.state.acceptance, self._drawer(places, "verify"), len(places))
+        draw = self._drawer(places, self._routes(places), "verify")
+        acceptance, evidence = self.acceptance.entry(self.state.acceptance, draw, len(places))
         self.state = self.state._replace(acceptance=acceptance)
         return evidence
 
@@ -53,7 +54,8 @@ class Trials(Routes):
         """Whether the candidate learner forgot: a fresh sample of the accepted tasks, and those known to be at risk."""
         population = self._accepted()
         risk = [i for i, (n, r) in enumerate(population) if self.state.repertoire[n].forgotten[r]][:32]
-        draw, standing = self._drawer(population, "retention"), self._standing(population)
+        route = self._routes(population)
+        draw, standing = self._drawer(population, route, "retention"), self._standing(population, route)
         acceptance, result = self.acceptance.retain(
             self.state.acceptance, draw, len(population), np.array(risk, np.int64), attempt, self.rng, standing
         )
@@ -62,7 +64,7 @@ class Trials(Routes):
             told, given = self.journal.metrics, result.kept.size + result.forgotten.size
             told["retested"] = told.get("retested", 0.0) + result.tested.size / len(population)
             told["reused"] = told.get("reused", 0.0) + given - result.tested.size
-        self._note_retention(population, result, "retention")
+        self._note_retention(population, route, result, "retention")
         self._quarantine("in a retention test")
         return result
 
@@ -95,7 +97,8 @@ class Trials(Routes):
             ready |= not self.acceptance.gated
             best = self._novel(name, rows[ready][np.argsort(-rate[ready], kind="stable")])[: self.settings.trials]
             trials += [(name, int(row)) for row in best]
-        draw, route = self._drawer(trials, "verify"), self._routes(trials)
+        route = self._routes(trials)
+        draw = self._drawer(trials, route, "verify")
         acceptance, decision = self.acceptance.decide(self.state.acceptance, draw, len(trials))
         before, rerouted = int(self.state.acceptance.accepted), 0
         self.state = self.state._replace(acceptance=acceptance)
@@ -131,7 +134,7 @@ class Trials(Routes):
     def _accepted(self) -> list[Place]:
         return [(name, int(row)) for name, book in self.state.repertoire.items() for row in book.rows(ACCEPTED)]
 
-    def _note_retention(self, population: Sequence[Place], result: Retention, purpose: str) -> None:
+    def _note_retention(self, population: Sequence[Place], route: np.ndarray, result: Retention, purpose: str) -> None:
         lost = set(result.forgotten.tolist())
         for i, n, k in zip(result.tested.tolist(), result.lifetimes, result.successes, strict=True):
             name, row = population[i]
@@ -142,11 +145,11 @@ class Trials(Routes):
                 kind = "forgotten" if i in lost else "restored"
                 self.journal.events.append((task, kind, f"solved in {k} of {n} lifetimes"))
                 self._keep(name, book.change(row, forgotten=i in lost))
-        self._vouch(population, result)
+        self._vouch(population, route, result)
 
-    def _drawer(self, items: Sequence[Place], purpose: str) -> Draw:
-        """The acceptance test's view of today's learner in these tasks; fresh seeds at every call."""
-        vectors, route = [self.state.repertoire[name].vector[row] for name, row in items], self._routes(items)
+    def _drawer(self, items: Sequence[Place], route: np.ndarray, purpose: str) -> Draw:
+        """The acceptance test's view of today's learner in these tasks, by their routes; fresh seeds at every call."""
+        vectors = [self.state.repertoire[name].vector[row] for name, row in items]
 
         def draw(index: np.ndarray, count: np.ndarray) -> np.ndarray:
             wins = np.zeros(len(index), np.int64)

@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 
 from openended.maps import affine, dense, gated, lstm
-from openended.networks import HISTORY, LOG_STD, AbstractPolicy, sized
+from openended.networks import HISTORY, LOG_STD, AbstractPolicy, remembers, sized
 from openended.types import Output, Params, Percept
 
 State = tuple[jax.Array, jax.Array]  # h and c, f32[W, A, units]
@@ -47,8 +47,7 @@ class SharedPolicy(AbstractPolicy):
     width: int = 32
 
     def __post_init__(self) -> None:
-        if self.memory != "vsml":
-            raise ValueError(f"learner.memory is '{self.memory}'; allowed: vsml, for this policy")
+        remembers(self, "vsml")
         sized(self, "units", "width")
 
     def fitted(self, observation: int, actions: int) -> SharedPolicy:
@@ -99,8 +98,7 @@ class SharedPolicy(AbstractPolicy):
             whole = percept._replace(sensed=bodies[0], motors=bodies[1])
             return jax.vmap(self.step, in_axes=(None, 0, 0))(params, memory, whole)
 
-        birth = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(percepts.live), *x.shape)), self.initial_memory(params))
-        outputs = jax.lax.scan(step, birth, steps)[1]
+        outputs = jax.lax.scan(step, self.births(params, len(percepts.live)), steps)[1]
         return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), outputs)
 
     def _output(self, params: Params, pooled: jax.Array, motors: jax.Array) -> Output:

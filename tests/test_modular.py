@@ -242,7 +242,8 @@ def test_another_route_or_another_rule_needs_another_verdict(monkeypatch):
     assert stub.played() == ids_of(kept, was != now)
     strict = VerdictRule(np.array([64]), np.array([40]), np.array([41]))
     places = work._accepted()
-    assert np.all(Round(loop(), kept, UNLIMITED)._standing(places)(strict) == 0)
+    later = Round(loop(), kept, UNLIMITED)
+    assert np.all(later._standing(places, later._routes(places))(strict) == 0)
     tree = {"a": np.arange(3.0), "b": np.zeros(2)}
     assert digest(tree, strict) == digest(dict(tree), strict) != digest(tree | {"b": np.array([0.0, -0.0])}, strict)
 
@@ -261,7 +262,7 @@ def test_an_audit_plays_everything_and_its_verdicts_hold(monkeypatch):
 def test_an_ordinary_learner_is_tested_whole_in_every_round():
     ordinary = configuration.build(configuration.read(["experiment=probe", *SMALL]))
     state = ordinary.init()
-    assert Round(ordinary, state, UNLIMITED)._standing([("probe", 0)]) is None
+    assert Round(ordinary, state, UNLIMITED)._standing([("probe", 0)], np.zeros(1, np.int64)) is None
 
 
 # Repair and roll-back.
