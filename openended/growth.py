@@ -68,8 +68,8 @@ def lines(found: dict[str, Any]) -> list[str]:
 def remembering(evaluate: Callable[..., Any]) -> Callable[..., Any]:
     """The same lifetimes, of which those of retention tests and audits are told as solved."""
 
-    def evaluated(name: str, params: Any, vectors: np.ndarray, key: jax.Array, purpose: str, wipe: bool = False) -> Any:
-        out = evaluate(name, params, vectors, key, purpose, wipe)
+    def evaluated(name: str, params: Any, vectors: np.ndarray, key: jax.Array, purpose: str, **options: Any) -> Any:
+        out = evaluate(name, params, vectors, key, purpose, **options)
         return out._replace(success=np.ones_like(out.success)) if purpose == "retention" else out
 
     return evaluated
