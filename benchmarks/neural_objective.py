@@ -17,7 +17,8 @@ REINFORCE, both with a Gaussian around the policy, and beside a random objective
 played, noise of exploration included.
 
 ``--runs``: the objectives come from runs of `openended train learner=metagenrl` in these families, one for each seed, where
-they were learned for something else: to change a policy once between two episodes of a lifetime.
+they were learned for something else: to change a policy once between two episodes of a lifetime. There they heard the episode
+that was just played, and so they do here: segments are those of an agent's newest episodes.
 
 Source: Kirsch, van Steenkiste and Schmidhuber 2020 (arXiv 1910.04098). Sizes there: LSTM 32, MLPs of 32, segments of 20, 20
 agents; here 8 agents of each family, half of them reborn in other tasks now and then, so that the objective meets beginners.
@@ -43,7 +44,7 @@ from openended import configuration, evaluate
 from openended.comparison import paired
 from openended.locate import find_run
 from openended.maps import affine, dense
-from openended.metagenrl import Segment, objective, objective_init
+from openended.metagenrl import SCALE, Segment, objective, objective_init
 
 AGENTS = 8  # of a family
 EPISODES = 4  # that an agent plays in an iteration
@@ -55,7 +56,9 @@ POLICY, CRITIC, LSTM, PAIR = 32, 64, 32, 16  # widths
 STEP = 0.03  # length of the step of the policy by which the objective is judged
 RATES = {"policy": 1e-3, "critic": 2e-3, "objective": 3e-3}
 CLIP = 0.2  # of PPO
-RULES = ("metagenrl", "random", "ddpg", "ppo", "reinforce")
+RULES = ("random", "ddpg", "ppo", "reinforce")  # beside the objective that was learned
+LEARNED, IN_LIFETIMES = "metagenrl", "metagenrl_in_lifetimes"  # by critics of agents; in runs
+NEWEST = ("ppo", "reinforce", IN_LIFETIMES)  # what asks how the policy of today did
 
 Params = Any
 
@@ -113,7 +116,7 @@ def judged(critic: Params, seen: jax.Array, when: jax.Array, action: jax.Array) 
 
 def heard(alpha: Params, part: Episode, values: jax.Array, motors: jax.Array, now: jax.Array) -> jax.Array:
     """L of one segment; values: f32[S + 1]; now: actions f32[S, A] of today's policy, through which gradients flow."""
-    segment = Segment(part.action, part.reward, part.time[:-1], values, part.running)
+    segment = Segment(part.action, part.reward, part.time[:-1], values / SCALE, part.running)
     return objective(alpha, segment, motors, now, jnp.full_like(motors, NOISE))
 
 
@@ -198,7 +201,7 @@ def critic_step(agent: Agent, part: Episode) -> Agent:
     then = part.seen[:, 1:], part.time[:, 1:]
     ahead = judged(nets["critic_target"], *then, acted(nets["policy_target"], *then))
     goes_on = jnp.concatenate([part.running[:, 1:], part.running[:, -1:]], axis=1) * (part.time[:, 1:] < 1.0)
-    target = 5.0 * part.reward + DISCOUNT * goes_on * ahead
+    target = SCALE * part.reward + DISCOUNT * goes_on * ahead
 
     def loss(critic: Params) -> jax.Array:
         return average(jnp.square(judged(critic, part.seen[:, :-1], part.time[:, :-1], part.action) - target), part)
@@ -255,7 +258,7 @@ def returns_to_go(part: Episode, values: jax.Array) -> jax.Array:
 
     def back(later: jax.Array, inputs: Any) -> Any:
         reward, running = inputs
-        total = running * (5.0 * reward + DISCOUNT * later)
+        total = running * (SCALE * reward + DISCOUNT * later)
         return total, total
 
     last = values[-1] * (part.time[-1] < 1.0)
@@ -266,7 +269,7 @@ def learn(rule: str, alpha: Params, agent: Agent, key: jax.Array, meta: bool) ->
     """One update of critic and policy; the gradient of the objective, if ``meta``."""
     first, second = jax.random.split(key)
     agent = critic_step(agent, parts(agent, first, newest=False))
-    part = parts(agent, second, newest=rule in ("ppo", "reinforce"))
+    part = parts(agent, second, newest=rule in NEWEST)
 
     def slope(alpha: Params, rule: str = rule) -> Params:  # its direction alone: how large an objective is says nothing
         found = jax.grad(loss_of(rule, alpha, agent, part))(agent.nets["policy"])
@@ -359,7 +362,7 @@ def meta_train(
 
     alpha = objective_init(key, LSTM, PAIR)
     state = Meta(alpha, optimiser("objective").init(alpha), {name: fresh(name, i) for i, name in enumerate(families)})
-    run = jax.jit(functools.partial(iteration, families, "metagenrl", True))
+    run = jax.jit(functools.partial(iteration, families, LEARNED, True))
     curve = []
     for i in range(iterations):
         state, solved = run(state, jax.random.fold_in(key, 1000 + i))
@@ -423,7 +426,8 @@ def measure(
     """
     meta, iterations, seeds = sizes
     families, tasks = tasks_of(list(dict.fromkeys([*tested, *([] if runs else trained)])))
-    curves: dict[str, dict[str, list[list[float]]]] = {name: {rule: [] for rule in RULES} for name in tested}
+    own = IN_LIFETIMES if runs else LEARNED
+    curves: dict[str, dict[str, list[list[float]]]] = {name: {rule: [] for rule in (own, *RULES)} for name in tested}
     learned, last = [], iterations // 10 or 1
     for seed in range(seeds):
         if runs:
@@ -432,8 +436,8 @@ def measure(
             alpha, curve = meta_train({name: families[name] for name in trained}, tasks, meta, seed)
         learned.append(curve)
         for name in tested:
-            for rule in RULES:
-                start = alpha if rule == "metagenrl" else objective_init(jax.random.key(1000 + seed), LSTM, PAIR)
+            for rule in curves[name]:
+                start = alpha if rule == own else objective_init(jax.random.key(1000 + seed), LSTM, PAIR)
                 curves[name][rule].append(trial(families, tasks, name, rule, start, iterations, seed))
             told = ", ".join(f"{rule} {np.mean(found[-1][-last:]):.2f}" for rule, found in curves[name].items())
             print(f"seed {seed}, {name}: {told}", file=sys.stderr, flush=True)

@@ -127,10 +127,14 @@ def _arms(ablate: DictConfig) -> dict[str, list[str]]:
 
 def _seeds(given: Any) -> list[int]:
     seeds = list(range(given)) if _whole(given, 0) else OmegaConf.to_container(given) if OmegaConf.is_config(given) else []
-    if not isinstance(seeds, list) or not seeds or not all(_whole(s, 0) for s in seeds) or len(set(seeds)) < len(seeds):
-        allowed = "how many, at least 1, or a list of different whole numbers of at least 0"
+    if not isinstance(seeds, list) or not seeds or not all(map(_seed, seeds)) or len(set(seeds)) < len(seeds):
+        allowed = f"how many, at least 1, or a list of different whole numbers from 0 to {configuration.MOST_SEED}"
         raise ConfigurationError(f"ablate.seeds is {given}; allowed: {allowed}")
     return seeds
+
+
+def _seed(value: Any) -> bool:
+    return _whole(value, 0) and value <= configuration.MOST_SEED
 
 
 def _whole(value: Any, least: int) -> bool:

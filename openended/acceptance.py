@@ -244,8 +244,10 @@ class Off(AbstractAcceptance):
     """Measures one chunk of lifetimes, accepts every candidate, never rolls back.
 
     No sample is drawn for retention. Tasks at risk and audits are still measured; forgotten then means a share of
-    successes of at most `forget`.
+    successes of at most `forget`. `sample` is of no use: it is there so that what sets it can be run with this, too.
     """
+
+    sample: int = 0
 
     gated: ClassVar[bool] = False
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import Any, NamedTuple, Protocol
+from weakref import WeakSet
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ from openended.trees import OverDevices
 
 # Compiles in five sixths of the time and runs as fast; later versions refuse a program that asks for it.
 _QUICK: dict[str, Any] = {"xla_cpu_use_fusion_emitters": False} if jax.__version_info__ < (0, 11) else {}
+_QUEUED: WeakSet[Future] = WeakSet()  # what this process is asked to compile and has not compiled
 
 
 class Trace(NamedTuple):
@@ -55,8 +57,15 @@ def compile_aside(jobs: Mapping[Any, tuple[OverDevices, tuple]], store: Store | 
         return compile(program, arguments, found)
 
     begun = {name: pool.submit(compiled, name, *job) for name, job in jobs.items()}
+    _QUEUED.update(begun.values())
     pool.shutdown(wait=False)
     return begun
+
+
+def cancel() -> None:
+    """Nothing more of what this process was asked to compile is begun; what is under way comes to its end."""
+    for future in tuple(_QUEUED):
+        future.cancel()
 
 
 def floats(*shape: int) -> jax.ShapeDtypeStruct:

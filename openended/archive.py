@@ -115,13 +115,6 @@ class Archive(Reading):
             seq = self._db.execute("SELECT min(0, coalesce(min(seq), 0)) - 1 FROM event").fetchone()[0]
             self._insert("event", [(seq, round, None, "resumed", reason)])
 
-    def set_run(self, **values: Any) -> None:
-        """Store facts about the run, as JSON text under their keys; `round` belongs to `commit_round`."""
-        if "round" in values:
-            raise ValueError("the run key 'round' is written by commit_round and rollback only")
-        with self._transaction():
-            self._insert("run", [(key, to_json(value)) for key, value in values.items()])
-
     def _open_schema(self) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         empty = not self._db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()

@@ -38,7 +38,7 @@ CHECKS = (
 @dataclass(frozen=True, slots=True)
 class TaskRow:
     """One task. `round`: when it was proposed; `learner_version`: the snapshot that failed it; `cost_bits`: description
-    length of the change from its parent; `witness`: a file name under blobs/; `vector`: numbers in the unit box."""
+    length of the change from its parent; `witness`: JSON text of its `key` and `actions`; `vector`: in the unit box."""
 
     id: str
     family: str

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,6 +29,7 @@ import scipy.stats
 
 from envs.base import AbstractFamily, Maps, widest
 from envs.holdout import FAMILIES, HeldOut
+from envs.spec import sentence
 from openended import evaluate, statistics, wording
 from openended.evaluate import Subject
 from openended.exporting import emit
@@ -47,23 +49,26 @@ def run(options: argparse.Namespace) -> int:
     """The command."""
     folder = find_run(options.run, options.root)
     subject = evaluate.restore(folder)
-    answer = measure(subject, options)
+    suite, missing = evaluate.held_out(options.suite, subject.loop.families)
+    if not suite:
+        raise CommandError(sentence(missing))
+    if missing:
+        print(f"Not measured: {missing}.", file=sys.stderr)
+    answer = measure(subject, suite, options)
     emit(answer, options.json, lines(answer, evaluate.told(folder, subject, options.lifetimes)))
     return 0
 
 
-def measure(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
-    """What the command prints as JSON; options: ``suite lifetimes seed bodies``."""
+def measure(subject: Subject, suite: Sequence[HeldOut], options: argparse.Namespace) -> dict[str, Any]:
+    """What the command prints as JSON; suite: its tasks for the run's families; options: ``suite lifetimes seed bodies``."""
     families, key = subject.loop.families, evaluate.seeds(options.seed)
-    suite, _ = evaluate.held_out(options.suite, families)
-    if not suite:
-        raise CommandError(f"The suite '{options.suite}' has no tasks for {', '.join(families)}.")
+    bodies = _named(options, families)
     found: dict[str, dict[str, Any]] = {}
-    for name, family in families.items():
+    for name in dict.fromkeys(task.family for task in suite):
         tasks = [task for task in suite if task.family == name]
-        found[name] = of_family(family, subject, tasks, options.lifetimes, key)
-    bodies = {name: _unseen(name, subject, options, key) for name in _named(options.bodies, families)}
-    return {"suite": options.suite, "lifetimes": options.lifetimes, "conditions": found, "unseen_bodies": bodies}
+        found[name] = of_family(families[name], subject, tasks, options.lifetimes, key)
+    unseen = {name: _unseen(name, subject, options, key) for name in bodies}
+    return {"suite": options.suite, "lifetimes": options.lifetimes, "conditions": found, "unseen_bodies": unseen}
 
 
 def of_family(
@@ -151,12 +156,13 @@ def _widths(family: AbstractFamily) -> str:
     return f"{layout.sensors} sensors, {layout.actions} motors and {layout.features} features of a goal"
 
 
-def _named(bodies: str, families: Mapping[str, AbstractFamily]) -> list[str]:
-    names = [name for name in bodies.split(",") if name]
-    allowed = [family.name for family in FAMILIES["handmade-v2"] if family.name not in families]
+def _named(options: argparse.Namespace, families: Mapping[str, AbstractFamily]) -> list[str]:
+    names = [name for name in options.bodies.split(",") if name]
+    allowed = [family.name for family in FAMILIES[options.suite] if family.name not in families]
     for name in names:
         if name not in allowed:
-            raise UsageError(f"--bodies has '{name}'; allowed: families that the run did not train on: {', '.join(allowed)}")
+            which = f"families of the suite '{options.suite}' that the run did not train on"
+            raise UsageError(f"--bodies has '{name}'; allowed: {which}: {', '.join(allowed) or 'none'}")
     return names
 
 

@@ -91,10 +91,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from openended import configuration
+    from openended import ahead, configuration
     from openended.train import train
 
-    return train(configuration.read(options.overrides))
+    try:
+        return train(configuration.read(options.overrides))
+    finally:
+        ahead.cancel()  # else the process would not end before all of it is compiled
 
 
 def _work(commands: Any, name: str, work: str, text: str) -> argparse.ArgumentParser:
@@ -212,7 +215,7 @@ def _add_browse(commands: Any) -> None:
     browse.add_argument("--token", metavar="TEXT", help="ask for it; off loopback one is made if none is given")
     browse.add_argument("--export", metavar="DIR", help="write a static site into DIR and serve nothing")
     browse.add_argument(
-        "--replays", type=_seed, default=100, metavar="N", help="with --export: replays of the newest N accepted tasks"
+        "--replays", type=_natural, default=100, metavar="N", help="with --export: replays of the newest N accepted tasks"
     )
 
 
@@ -235,20 +238,24 @@ def _count(text: str) -> int:
     return _whole(text, 1)
 
 
-def _seed(text: str) -> int:
+def _natural(text: str) -> int:
     return _whole(text, 0)
 
 
+def _seed(text: str) -> int:
+    from openended.configuration import MOST_SEED
+
+    return _whole(text, 0, MOST_SEED)
+
+
 def _port(text: str) -> int:
-    number = _whole(text, 0)
-    if number > 65535:
-        raise argparse.ArgumentTypeError(f"'{text}'; allowed: 0 to 65535")
-    return number
+    return _whole(text, 0, 65535)
 
 
-def _whole(text: str, least: int) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"'{text}'; allowed: a whole number of at least {least}")
+def _whole(text: str, least: int, most: int | None = None) -> int:
+    if not text.isdecimal() or int(text) < least or (most is not None and int(text) > most):
+        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise argparse.ArgumentTypeError(f"'{text}'; allowed: a whole number {bounds}")
     return int(text)
 
 

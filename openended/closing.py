@@ -13,7 +13,7 @@ from openended import plots
 from openended.archive_reading import Reading
 from openended.ledger import LoopState
 from openended.metrics import read_metrics
-from openended.summary import WARM_UP
+from openended.summary import warm
 from openended.terminal import FIRST, LAST
 
 
@@ -40,10 +40,9 @@ def facts(archive: Reading, state: LoopState) -> dict[str, Any]:
     if audits := archive.events("audited"):
         counts = {key: int(last[f"audit_{key}"]) for key in ("tasks", "solved")}
         told["audit"] = {"round": audits[-1].round, **counts}
-    begun = [0, *(event.round for event in archive.events("resumed"))]
-    warm = [n for round, n in archive.metrics("compiled") if not any(0 < round - start <= WARM_UP for start in begun)]
-    if warm:
-        told["compiled"], told["starts"] = int(sum(warm)), len(begun)
+    resumed = [event.round for event in archive.events("resumed")]
+    if made := warm(archive.metrics("compiled"), resumed):
+        told["compiled"], told["starts"] = int(sum(made)), 1 + len(resumed)
     hard = accepted_difficulty(state)[0]
     if len(hard) >= 8:
         part = max(4, len(hard) // 4)

@@ -25,11 +25,14 @@ Written by `make docs` from the files in `configs/`; do not edit.
 A run is described by one configuration: `configs/config.yaml` and one option of each group (of `family`, any number).
 Everything can be overridden on the command line, and the whole of it is stored in the run's `config.yaml`:
 
-    openended train run.name=first run.rounds=200          keys, by the names in the tables
-    openended train learner=memoryless objective=off       another option of a group
-    openended train family=[navigator]                     which families
-    openended train experiment=demo learner.memory=gru     an experiment: many values at once; single ones still win
-    openended train families.reacher.hidden_goals=false    a family's own keys
+    openended train run.name=first run.rounds=200                                           keys, by the names in the tables
+    openended train run.name=second run.steps=20000000 learner=memoryless objective=off     another option of a group
+    openended train run.name=third run.steps=20000000 "family=[navigator]"                  which families
+    openended train run.name=fourth run.rounds=4 experiment=demo learner.memory=gru         an experiment: many values at once
+    openended train run.name=fifth run.steps=20000000 families.reacher.hidden_goals=false   a family's own keys
+
+Single values win over an experiment's. Without `run.name` a run is called `run`; without a budget it has that of the table
+below.
 
 An unknown key, option or value is refused in one sentence that says what is allowed (exit code 3). Training the name of
 an existing run resumes it: then only `run.rounds`, `run.steps` and `run.root` may differ from what is stored.

@@ -256,7 +256,7 @@ def _live(
     """Success [tasks, lifetimes, episodes]; lives: lifetimes of each task, and the key of them all."""
     lifetimes, key = lives
     rows = np.repeat(vectors, lifetimes, axis=0)
-    success = programs.evaluate(name, params, rows, key, "holdout", wipe).success
+    success = programs.evaluate(name, params, rows, key, "holdout", wipe=wipe).success
     return np.asarray(success, bool).reshape(len(vectors), lifetimes, -1)
 
 

@@ -8,7 +8,6 @@ run in full, but what they tell is that the task was solved, as in a run that re
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import tempfile
 import time
@@ -126,8 +125,7 @@ def _costs(loop: Loop, rounds: Rounds, size: int) -> dict[str, Any]:
     seen = rounds.seen[WARM_UP:]
     trials = Trials(loop.programs, loop.acceptance, loop.settings, loop.generator.novelty, rounds.state, loop.seed)
     audit_s, _ = _timed(trials.audit)
-    journal = dataclasses.replace(trials.journal, round=int(rounds.state.round) + 1)
-    record = recording.record(loop.families, journal)
+    record = recording.record(loop.families, trials.journal)
     commit_s, _ = _timed(lambda: rounds.archive.commit_round(record))
     known = [evaluation.task for evaluation in record.evaluations]
     looks = [_timed(functools.partial(rounds.archive.task, known[i % len(known)]))[0] for i in range(LOOKS)]

@@ -8,6 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
+def solved_in(k: int, n: int) -> str:
+    """The reason of `forgotten` and `restored`, by which the browser finds the test that gave the verdict."""
+    return f"solved in {k} of {n} lifetimes"
+
+
 class NewTask(NamedTuple):
     """A task that passed the screen (it enters the frontier) or was refused with a verdict worth keeping."""
 

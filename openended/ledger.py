@@ -11,7 +11,7 @@ import numpy as np
 from openended import tasks
 from openended.evidence import AcceptanceState
 from openended.generators.base import Proposal
-from openended.journal import Journal, NewTask
+from openended.journal import Journal, NewTask, solved_in
 from openended.learners.base import LearnerState
 from openended.objectives.base import AbstractObjective, Known
 from openended.programs import Programs
@@ -46,7 +46,7 @@ class LoopState(NamedTuple):
     """Everything that changes, at the end of a round; what a checkpoint holds."""
 
     round: np.ndarray  # i64[] rounds done
-    version: np.ndarray  # i64[] how often the learner was replaced
+    version: np.ndarray  # i64[] how often what acts was replaced, by its predecessor too: no number is given twice
     learner: LearnerState
     model: Any  # the objective's device state
     ranker: np.ndarray
@@ -97,7 +97,8 @@ class Ledger:
         kind = "speedup" if proposal.operator[row] == "speedup" else "skill"
         witness = {"key": found.key[row].tolist(), "actions": found.actions[row].tolist()}
         specs = self.families[name].specs
-        origin = book.vector[parent] if parent >= 0 else None
+        known = parent >= 0 and book.status[parent] != SEEN  # the archive has no row of a task that only the pool knows
+        origin = book.vector[parent] if known else None
         delta = {} if origin is None else {s.name: float(d) for s, d in zip(specs, vector - origin, strict=True) if d != 0}
         self.journal.tasks.append(
             NewTask(
@@ -123,8 +124,8 @@ class Ledger:
             if book.status[row] == EMPTY:  # what is learned from while no task is known
                 continue
             if book.status[row] == SEEN:  # the archive may not know it yet; a row that it has is not written again
-                bits = tasks.cost_bits(vector, None)
-                self.journal.tasks.append(NewTask(task, name, vector, "skill", int(self.old.version), bits, None, None, "", {}))
+                bits, kind = tasks.cost_bits(vector, None), "speedup" if book.speedup[row] else "skill"
+                self.journal.tasks.append(NewTask(task, name, vector, kind, int(self.old.version), bits, None, None, "", {}))
             self.journal.status(task, "quarantined", f"physics left its bounds {where}")
             self._keep(name, book.change(row, status=EMPTY))
         self.broken.clear()
@@ -215,7 +216,7 @@ def mixture(
     known, accepted, pool = (book.rows(status) for status in (FRONTIER, ACCEPTED, SEEN))
     failure = np.where(book.forgotten[accepted], 1.0, 1.0 - book.success[accepted])
     needs = np.ones(known.size), 0.05 + failure, urgency(book.at(pool))
-    shares = frontier, replay, 1.0 - frontier - replay
+    shares = frontier, replay, max(0.0, 1.0 - frontier - replay)  # rounding may leave less than nothing
     weight = np.concatenate([share * need / max(need.sum(), 1e-9) for share, need in zip(shares, needs, strict=True)])
     if not weight.sum() > 0:  # nothing valid is known yet: an empty row is the middle of the box
         return np.zeros(1, np.int64), np.ones(1)
@@ -228,4 +229,5 @@ def kin(book: Repertoire, proposal: Proposal) -> np.ndarray:
 
 
 def solved_of(evidence: Any, i: int) -> str:
-    return f"solved in {evidence.successes[i]} of {evidence.lifetimes[i]} lifetimes"
+    """What test i of some showed, in words."""
+    return solved_in(evidence.successes[i], evidence.lifetimes[i])

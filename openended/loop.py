@@ -278,7 +278,7 @@ class Round(Trials):
         """What stayed too long, and the least solved of a full frontier, go to the pool, which drops what is worth least."""
         settings, book = self.loop.settings, self.state.repertoire[name]
         rows = book.rows(FRONTIER)
-        stale = book.entered[rows] <= self.number - settings.stay
+        stale = book.entered[rows] <= self.number - settings.stay + 1
         young = rows[~stale]
         crowded = young[np.argsort(book.success[young], kind="stable")][: max(0, young.size - settings.frontier)]
         reasons = (f"not solved within {settings.stay} rounds in the frontier", "the least solved of a full frontier")

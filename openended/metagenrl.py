@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 
 from openended.maps import affine, dense, gated, lstm
-from openended.networks import LOG_STD, AbstractPolicy, remembers, sized
+from openended.networks import LOG_STD, SCALE, AbstractPolicy, remembers, sized
 from openended.types import Output, Params, Percept
 
 DISCOUNT = 0.95  # of the surprise
@@ -40,7 +40,7 @@ class Segment(NamedTuple):
     action: jax.Array  # f32[S, A] that was taken
     reward: jax.Array  # f32[S]
     time: jax.Array  # f32[S] share of the longest episode
-    values: jax.Array  # f32[S + 1]
+    values: jax.Array  # f32[S + 1] of that reward
     live: jax.Array  # f32[S] 1 up to the time limit
 
 
@@ -78,7 +78,7 @@ def objective(params: Params, segment: Segment, motors: jax.Array, mean: jax.Arr
     pairs = jnp.stack([segment.action, mean, (segment.action - mean) / std], axis=-1)
     each = jnp.tanh(affine(second, jnp.tanh(affine(first, pairs))))
     heard = jnp.einsum("sap,a->sp", each, motors / jnp.maximum(jnp.sum(motors), 1.0))
-    reward, now, later = 5.0 * segment.reward, segment.values[:-1], segment.values[1:]
+    reward, now, later = SCALE * segment.reward, SCALE * segment.values[:-1], SCALE * segment.values[1:]
     surprise = (reward + DISCOUNT * later - now) * segment.live
     # The root of a sum, not a norm, whose gradient is not a number at 0.
     surprise = surprise / jnp.sqrt(jnp.sum(jnp.square(surprise)) / jnp.maximum(jnp.sum(segment.live), 1.0) + 1e-4)

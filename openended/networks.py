@@ -20,6 +20,7 @@ from openended.types import Output, Params, Percept
 
 MEMORIES = ("fast_weights", "gru", "transformer", "none")
 HISTORY = 2  # own actions that a percept holds: with one, a motor delay of a single step stops all learning
+SCALE = 5.0  # a control step changes most of what is sensed, and is rewarded, by fifths of a unit
 LOG_STD = (-2.3, 0.5)  # below 0.1 every update of the mean changes everything, and accepted tasks are forgotten
 
 
@@ -157,9 +158,8 @@ class Policy(AbstractPolicy):
     def _body(self, params: Params, percept: Percept) -> jax.Array:
         parts = [percept.observation]
         if self.memory != "none":
-            # Steps change little: the factor 5 brings changes and rewards to the size of the other inputs.
-            scalars = jnp.stack([5.0 * percept.reward, percept.first], axis=-1)
-            parts += [5.0 * percept.change, percept.action, scalars]
+            scalars = jnp.stack([SCALE * percept.reward, percept.first], axis=-1)
+            parts += [SCALE * percept.change, percept.action, scalars]
         return gated(params["body"], jnp.concatenate(parts, axis=-1))
 
     def _heads(self, params: Params, hidden: jax.Array, recalled: jax.Array) -> Output:

@@ -102,6 +102,7 @@ class Programs:
         vectors: np.ndarray,
         key: jax.Array,
         purpose: str,
+        *,
         wipe: bool = False,
         route: np.ndarray | None = None,
     ) -> Any:
@@ -146,7 +147,9 @@ class Programs:
 
     def pass_steps(self, updates: int, rows: int) -> int:
         """Environment steps of one pass of learning: so many updates on so many lifetimes of every family."""
-        return updates * rows * self.episodes * sum(family.episode_steps for family in self.families.values())
+        devices = len(jax.devices())
+        lifetimes = devices * self.learner.lifetimes(rows // devices)
+        return updates * lifetimes * self.episodes * sum(family.episode_steps for family in self.families.values())
 
     def learn(self, state: LearnerState, model, tasks: dict[str, np.ndarray], key: jax.Array):
         """Passes of updates on tasks {name: f32[P, U, B, D]} -> (state, model, report with success [P U, B, K] by family)."""

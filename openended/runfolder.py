@@ -54,8 +54,7 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).resolve()
         try:
-            for name in ("checkpoints/learners", "blobs"):
-                (self.path / name).mkdir(parents=True, exist_ok=True)
+            (self.path / "blobs").mkdir(parents=True, exist_ok=True)
             self._lock = _take_lock(self.path)
         except OSError as error:
             raise RunFolderError(f"The run folder '{self.path}' cannot be used: {error.strerror or error}.") from error

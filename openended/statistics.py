@@ -266,17 +266,6 @@ def stratified_bootstrap(
     return _interval(float(statistic(everything, axis=None)), draws, confidence)
 
 
-def paired_bootstrap(
-    a: npt.ArrayLike, b: npt.ArrayLike, rng: np.random.Generator, resamples: int = 2000, confidence: float = 0.95
-) -> Interval:
-    """Mean of a - b [tasks, lifetimes], each lifetime paired with itself and lifetimes resampled within tasks.
-
-    If row t of a and b come from separate lifetimes of the same task any pairing inside the row is a valid one.
-    """
-    difference = np.asarray(a, np.float64) - np.asarray(b, np.float64)
-    return stratified_bootstrap(difference, rng, np.mean, resamples, confidence)
-
-
 def probability_of_improvement(
     x: npt.ArrayLike, y: npt.ArrayLike, rng: np.random.Generator, resamples: int = 2000, confidence: float = 0.95
 ) -> Interval:

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-WARM_UP = 2  # rounds of a process in which it may compile
+WARM_UP = 2  # rounds of a process in which it may compile: one of a single pass, then one that meets whatever else there is
+
+
+def warm(compiled: Iterable[tuple[float, float]], resumed: Iterable[int]) -> list[float]:
+    """Programs that each round after the warming up of a process compiled.
+
+    compiled: rounds and their programs; resumed: the rounds after which another process went on.
+    """
+    begun = [0, *resumed]
+    return [many for round, many in compiled if not any(0 < round - start <= WARM_UP for start in begun)]
 
 
 def summary_lines(facts: Mapping[str, Any]) -> list[tuple[bool, str]]:

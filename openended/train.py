@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from omegaconf import DictConfig
 
-from openended import checkpoint, closing, configuration, evaluate, recording
+from openended import closing, configuration, evaluate, recording
 from openended.archive import Archive
 from openended.budget import Budget
 from openended.checkpoint import CheckpointError
@@ -172,12 +172,12 @@ class Session:
 def inherited(run: DictConfig, loop: Loop) -> Params | None:
     """What the learner of a new run begins as: the final one of the run that ``run.start`` names, None if it names none.
 
-    A run that has a checkpoint goes on from there, and the other run may be gone.
+    A run that has a finished round goes on from there, and the other run may be gone.
 
     Raises:
         ConfigurationError: there is no such run, it has no learner yet, or one with other weights.
     """
-    if run.start is None or checkpoint.versions(Path(run.root) / run.name / "checkpoints"):
+    if run.start is None or _begun(Path(run.root) / run.name / "archive.db"):
         return None
     try:
         params = evaluate.restore(find_run(str(run.start), run.root)).trained
@@ -188,6 +188,14 @@ def inherited(run: DictConfig, loop: Loop) -> Params | None:
         allowed = "a run with the same learner, among families that are as wide together"
         raise ConfigurationError(f"run.start is '{run.start}', whose learner has other weights; allowed: {allowed}")
     return params
+
+
+def _begun(path: Path) -> bool:
+    """Whether an archive knows a round; a checkpoint alone may be of one that never came to its end."""
+    if not path.is_file():
+        return False
+    with Archive(path, readonly=True) as archive:
+        return archive.last_round() >= 1
 
 
 def _claim(folder: RunFolder, stored: dict) -> bool:

@@ -9,10 +9,13 @@ import numpy as np
 from openended import tasks, trees
 from openended.acceptance import AbstractAcceptance
 from openended.evidence import Draw, Evidence, Retention
+from openended.journal import solved_in
 from openended.ledger import LoopState, Place, Settings
 from openended.programs import Programs
 from openended.repertoire import ACCEPTED, FRONTIER, SEEN
 from openended.routes import Routes
+
+MOST_AT_RISK = 32  # forgotten tasks tested in a round besides the sample: what comes back is seen, at a bounded cost
 
 
 class Trials(Routes):
@@ -53,11 +56,12 @@ class Trials(Routes):
     def _retain(self, attempt: int) -> Retention:
         """Whether the candidate learner forgot: a fresh sample of the accepted tasks, and those known to be at risk."""
         population = self._accepted()
-        risk = [i for i, (n, r) in enumerate(population) if self.state.repertoire[n].forgotten[r]][:32]
+        risk = np.array([i for i, (n, r) in enumerate(population) if self.state.repertoire[n].forgotten[r]], np.int64)
+        risk = self.rng.permutation(risk)[:MOST_AT_RISK] if risk.size > MOST_AT_RISK else risk
         route = self._routes(population)
         draw, standing = self._drawer(population, route, "retention"), self._standing(population, route)
         acceptance, result = self.acceptance.retain(
-            self.state.acceptance, draw, len(population), np.array(risk, np.int64), attempt, self.rng, standing
+            self.state.acceptance, draw, len(population), risk, attempt, self.rng, standing
         )
         self.state = self.state._replace(acceptance=acceptance)
         if standing and population:
@@ -80,41 +84,47 @@ class Trials(Routes):
         Learning from the same weights again, at the same rate, would forget as much again: a run would stand still.
         """
         learner = self.state.learner._replace(params=self.old.learner.params)
-        self.state = self.state._replace(learner=learner, version=self.old.version)
+        self.state = self.state._replace(learner=learner, version=self.state.version + 1)
         self.journal.events[:] = [event for event in self.journal.events if event[1] not in ("forgotten", "restored")]
         for name, book in self.state.repertoire.items():
             rows = book.rows(ACCEPTED)
             self._keep(name, book.change(rows, forgotten=self.old.repertoire[name].forgotten[rows]))
         self._relabel()
 
-    def _decide(self) -> int:
-        """Trials of the frontier tasks that go well while learning; how many were accepted."""
-        trials = []
+    def _ready(self) -> list[Place]:
+        """Frontier tasks that go well while learning, the best of every family."""
+        ready: list[Place] = []
         for name, (wins, tries) in self.estimate.items():
             rows = self.state.repertoire[name].rows(FRONTIER)
             rate = wins[rows] / np.maximum(tries[rows], 1)
-            ready = (tries[rows] >= self.settings.gate_lifetimes) & (rate >= self.settings.gate)
-            ready |= not self.acceptance.gated
-            best = self._novel(name, rows[ready][np.argsort(-rate[ready], kind="stable")])[: self.settings.trials]
-            trials += [(name, int(row)) for row in best]
+            well = (tries[rows] >= self.settings.gate_lifetimes) & (rate >= self.settings.gate)
+            well |= not self.acceptance.gated
+            best = self._novel(name, rows[well][np.argsort(-rate[well], kind="stable")])[: self.settings.trials]
+            ready += [(name, int(row)) for row in best]
+        return ready
+
+    def _decide(self) -> int:
+        """Trials of the frontier tasks that are ready; how many were accepted."""
+        trials = self._ready()
         route = self._routes(trials)
         draw = self._drawer(trials, route, "verify")
         acceptance, decision = self.acceptance.decide(self.state.acceptance, draw, len(trials))
-        before, rerouted = int(self.state.acceptance.accepted), 0
+        order, rerouted = int(self.state.acceptance.accepted), 0
         self.state = self.state._replace(acceptance=acceptance)
         for i, (name, row) in enumerate(trials):
-            task = self._id(name, self.state.repertoire[name].vector[row])
+            book = self.state.repertoire[name]
+            task = self._id(name, book.vector[row])
             self._evaluated(task, "new", decision.evidence.lifetimes[i], decision.evidence.successes[i])
             if decision.accept[i]:
-                moved = bool(self.state.repertoire[name].failed[row] != route[i])
+                moved = bool(book.failed[row] != route[i])
                 rerouted += moved
-                self._keep(name, self.state.repertoire[name].change(row, status=ACCEPTED, order=before, label=route[i]))
+                self._keep(name, book.change(row, status=ACCEPTED, order=order, label=route[i]))
                 self.journal.status(task, "accepted", decision.reason[i] + ", by another module than failed it" * moved)
-                before += 1
+                order += 1
         if self._several:
             self.journal.metrics["rerouted"] = float(rerouted)
         self._quarantine("in an acceptance test")
-        return int(decision.accept.sum())
+        return sum(self.state.repertoire[name].status[row] == ACCEPTED for name, row in trials)
 
     def _novel(self, name: str, rows: np.ndarray) -> np.ndarray:
         """Of these frontier rows, best first, those that would count as novel: far enough from accepted tasks and each other.
@@ -143,7 +153,7 @@ class Trials(Routes):
             self._evaluated(task, purpose, n, k)
             if bool(book.forgotten[row]) != (i in lost):
                 kind = "forgotten" if i in lost else "restored"
-                self.journal.events.append((task, kind, f"solved in {k} of {n} lifetimes"))
+                self.journal.events.append((task, kind, solved_in(k, n)))
                 self._keep(name, book.change(row, forgotten=i in lost))
         self._vouch(population, route, result)
 
@@ -162,6 +172,7 @@ class Trials(Routes):
                 out = self.programs.evaluate(name, self._params(), played, self._fresh(), purpose, route=route[index[rows]])
                 wins += np.bincount(rows, out.success[:, -1], minlength=len(index)).astype(np.int64)
                 self.broken |= {items[index[j]] for j in rows[out.broken]}
-            return wins
+            broken = np.array([items[i] in self.broken for i in index], bool)
+            return np.where(broken, 0, wins)  # a task whose physics left its bounds is solved no more
 
         return draw

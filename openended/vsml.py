@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 
 from openended.maps import affine, dense, gated, lstm
-from openended.networks import HISTORY, LOG_STD, AbstractPolicy, remembers, sized
+from openended.networks import HISTORY, LOG_STD, SCALE, AbstractPolicy, remembers, sized
 from openended.types import Output, Params, Percept
 
 State = tuple[jax.Array, jax.Array]  # h and c, f32[W, A, units]
@@ -80,10 +80,9 @@ class SharedPolicy(AbstractPolicy):
         hidden, cell = memory
         forward = jnp.einsum("w,wau->au", sensors, hidden)
         backward = jnp.einsum("a,wau->wu", motors, hidden)
-        # Steps change little: the factor 5 brings changes and rewards to the size of the other inputs.
-        felt = jnp.concatenate([percept.observation[:, None], 5.0 * percept.change[:, None], backward], axis=1)
+        felt = jnp.concatenate([percept.observation[:, None], SCALE * percept.change[:, None], backward], axis=1)
         done = jnp.concatenate([percept.action.reshape(HISTORY, self.actions).T, forward], axis=1)
-        common = affine(params["common"], jnp.stack([5.0 * percept.reward, percept.first]))
+        common = affine(params["common"], jnp.stack([SCALE * percept.reward, percept.first]))
         gates = (felt @ params["sensor"])[:, None] + (done @ params["motor"])[None] + hidden @ params["state"] + common
         shown, held = lstm(gates, cell)
         hidden, cell = jnp.where(percept.live > 0, shown, hidden), jnp.where(percept.live > 0, held, cell)

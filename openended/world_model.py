@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from openended import trees
+from openended.networks import SCALE
 from openended.types import Rollout
 
-SCALE = 5.0  # a control step changes most observations by fifths of a unit
 _KEPT = 0.9  # of the momentum in an update
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from hydra.utils import instantiate
 
 from openended import ablate, cli, configuration, launchers, making
 from openended.configuration import ConfigurationError
@@ -49,6 +50,15 @@ def test_every_arm_composes(arm, tmp_path):
     assert (config.loop.entries == 0) == (arm in BASELINES), "baselines accept nothing"
 
 
+@pytest.mark.parametrize("arm", ["acceptance_off", "evolution", "memoryless", "gru", "vsml", "metagenrl", "modular"])
+def test_every_other_part_takes_what_an_experiment_sets(arm, tmp_path):
+    """And what a sweep sets, such as the updates over which a learning rate falls."""
+    plan = ablate.plan(sweep(tmp_path, "experiment=gpu_day", "learner.decay_updates=400", arms=f"[full,{arm}]"))
+    config = configuration.read(plan.overrides(arm, 0))
+    instantiate(config.acceptance)
+    instantiate(config.learner, policy=instantiate(config.learner.policy, observation=4, actions=1))
+
+
 def test_an_arm_of_ones_own(tmp_path):
     own = "ablate.overrides.wide=['learner.policy.width=128','objective=off']"
     plan = ablate.plan(sweep(tmp_path, own, arms="[full,wide]"))
@@ -65,6 +75,7 @@ def test_an_arm_of_ones_own(tmp_path):
         ("ablate.seeds=0", "ablate.seeds is 0; allowed: how many, at least 1, or a list of different whole numbers"),
         ("ablate.seeds=[1,1]", "ablate.seeds is [1, 1]"),
         ("ablate.seeds=[-1]", "ablate.seeds is [-1]"),
+        ("ablate.seeds=[0,4294967296]", "list of different whole numbers from 0 to 4294967295"),
         ("ablate.seeds=many", "ablate.seeds is many"),
         ("ablate.lifetimes=1", "ablate.lifetimes is 1; allowed: a whole number of at least 2"),
         ("ablate.launcher=fly", "ablate.launcher is fly; allowed: serial, joblib, submitit"),

@@ -1,5 +1,6 @@
 """Programs compiled ahead give what their functions give; traces that were kept spare the tracing and nothing else."""
 
+import threading
 from typing import NamedTuple
 
 import jax
@@ -69,6 +70,31 @@ def test_a_kept_trace_is_not_made_again(tmp_path):
     again, kept, _ = compiled(Traces(tmp_path / "traces", "this"))
     assert (first, again) == (1, 0)
     same(call(*arguments()), kept(*arguments()))
+
+
+class Slow:
+    """A store that two programs at a time wait for."""
+
+    def __init__(self):
+        self.asked, self.two, self.go = [], threading.Semaphore(0), threading.Event()
+
+    def load(self, name, arguments):
+        self.asked.append(name)
+        self.two.release()
+        assert self.go.wait(60)
+
+    def save(self, name, arguments, trace):
+        pass
+
+
+def test_what_has_not_begun_can_be_let_go():
+    (_, made), store = program(), Slow()
+    begun = ahead.compile_aside(dict.fromkeys("abcd", (made, SHAPES)), store)
+    assert store.two.acquire(timeout=60) and store.two.acquire(timeout=60)
+    ahead.cancel()
+    store.go.set()
+    assert callable(begun["a"].result()) and callable(begun["b"].result())
+    assert begun["c"].cancelled() and begun["d"].cancelled() and sorted(store.asked) == ["a", "b"]
 
 
 @pytest.mark.parametrize("harm", [lambda path: path.write_bytes(b"nothing"), lambda path: path.unlink()])

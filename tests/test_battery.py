@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import pytest
 from envs.probe import Probe
 from openended import battery, cli, configuration, evaluate
 from openended.battery import CONDITIONS, DRAWS
-from openended.locate import UsageError
+from openended.locate import CommandError, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +82,9 @@ def options(**changes):
 
 
 def test_every_condition_is_measured():
-    answer = battery.measure(subject(), options())
+    trained, asked = subject(), options()
+    suite, _ = evaluate.held_out(asked.suite, trained.loop.families)
+    answer = battery.measure(trained, suite, asked)
     found = json.loads(json.dumps(answer))["conditions"]["probe"]
     assert any(line.split()[0] == "longer_4" for line in battery.lines(answer, "about") if line.strip())
     assert list(found) == [*CONDITIONS, "longer_2", "longer_4"]
@@ -107,5 +110,26 @@ def test_the_option_chooses_the_command():
 
 
 def test_bodies_that_cannot_be():
-    with pytest.raises(UsageError, match="--bodies has 'probe'; allowed: families that the run did not train on: navigator"):
-        battery.measure(subject(), options(bodies="probe"))
+    with pytest.raises(UsageError, match=r"--bodies has 'probe'; allowed: .* did not train on: navigator"):
+        battery.measure(subject(), [], options(bodies="probe"))
+    with pytest.raises(UsageError, match=r"--bodies has 'walker'; allowed: .*'handmade-v1'.* train on: navigator, reacher$"):
+        battery.measure(subject(), [], options(bodies="walker", suite="handmade-v1"))
+
+
+def test_families_that_the_suite_lacks_are_named_and_left_out(monkeypatch, capsys):
+    given, measured = (
+        subject("family=[cartpole,probe]"),
+        {end: {"mean": 0.5, "low": 0.4, "high": 0.6} for end in ("first", "last")},
+    )
+    monkeypatch.setattr(battery, "find_run", lambda *named: Path("tiny"))
+    monkeypatch.setattr(evaluate, "restore", lambda folder: given)
+    monkeypatch.setattr(battery, "of_family", lambda family, subject, tasks, *rest: {f"{family.name} {len(tasks)}": measured})
+    asked = options(suite="handmade-v1", run="tiny", root="runs", json=True)
+    assert battery.run(asked) == 0
+    told = capsys.readouterr()
+    assert told.err.startswith("Not measured: the suite 'handmade-v1' has no tasks for cartpole; it has some for navigator")
+    conditions = json.loads(told.out)["conditions"]
+    assert list(conditions) == ["probe"] and len(conditions["probe"]) == 1
+    given.loop.families.pop("probe")
+    with pytest.raises(CommandError, match=r"^The suite 'handmade-v1' has no tasks for cartpole; "):
+        battery.run(asked)

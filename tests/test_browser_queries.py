@@ -71,6 +71,24 @@ def test_a_gallery_narrows_and_sorts(folder):
         assert found["progress"] == 0.75 and found["success"] == 1.0 and found["reason"] == "why" and not found["forgotten"]
 
 
+def test_all_tasks_are_all_tasks(folder, monkeypatch):
+    """Those of the static site, however many a map has room for."""
+    monkeypatch.setattr(pages, "MAPPED", 2)
+    with Queries(folder / "archive.db") as queries:
+        queries.refresh()
+        assert [row["id"] for row in pages.everything(queries)["tasks"]] == ["a", "b", "c"]
+
+
+def test_rounds_in_which_a_resumed_process_warms_up_recompile_nothing(folder):
+    with Archive(folder / "archive.db") as archive:
+        for round, made in ((2, 40.0), (3, 1.0), (4, 50.0), (5, 20.0), (6, 2.0)):
+            archive.commit_round(RoundRecord(round, metrics={"compiled": made}))
+        archive.note_resumed(3, "after round 3")
+    with Queries(folder / "archive.db") as queries:
+        queries.refresh()
+        assert pages.overview(Run(folder), queries)["recompilations"] == 1.0 + 2.0
+
+
 def test_every_order_works_both_ways(folder):
     with Queries(folder / "archive.db") as queries:
         queries.refresh()

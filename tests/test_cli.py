@@ -56,7 +56,10 @@ def test_version(capsys):
         (["archive", "list", "run", "--status", "lost"], "frontier"),
         (["task", "run", "task"], "--as"),
         (["task", "run", "task", "--as", "urdf"], "mjcf"),
-        (["replay", "run", "task", "--seed", "-1"], "a whole number of at least 0"),
+        (["replay", "run", "task", "--seed", "-1"], "a whole number from 0 to 4294967295"),
+        (["eval", "run", "--seed", "9223372036854775808"], "a whole number from 0 to 4294967295"),
+        (["browse", "--replays", "-1"], "a whole number of at least 0"),
+        (["browse", "--port", "65536"], "a whole number from 0 to 65535"),
     ],
 )
 def test_wrong_usage_is_code_2(words, told, capsys):
@@ -112,6 +115,17 @@ def test_the_exit_codes_are_told_where_users_look():
     table = concepts[concepts.index("| exit code |") :].split("\n\n")[0]
     for text in (cli.CODES, told, table):
         assert {int(number) for number in re.findall(r"\b\d+\b", text)} >= codes
+
+
+def test_who_ends_training_waits_for_no_compilation_that_has_not_begun(monkeypatch):
+    cancelled = []
+    monkeypatch.setattr("openended.ahead.cancel", lambda: cancelled.append(True))
+    monkeypatch.setattr("openended.train.train", lambda config: train.INTERRUPTED)
+    assert cli.main(["train", "experiment=probe"]) == train.INTERRUPTED and cancelled == [True]
+    monkeypatch.setattr("openended.train.train", raising(RuntimeError("ours")))
+    with pytest.raises(RuntimeError, match="ours"):
+        cli.main(["train", "experiment=probe"])
+    assert cancelled == [True, True]
 
 
 def test_our_own_faults_keep_their_traceback(monkeypatch):

@@ -34,6 +34,12 @@ def test_the_families_of_a_run_share_the_widest_layout():
         ("run.rounds=-1", "run.rounds is -1; allowed: a whole number of at least 0"),
         ("loop.rows=0", "loop.rows is 0"),
         ("run.name=a/b", "run.name is 'a/b'"),
+        ("run.seed=4294967296", "run.seed is 4294967296; allowed: a whole number of at most 4294967295"),
+        ("loop.gate_lifetimes=0", "loop.gate_lifetimes is 0; allowed: a whole number of at least 1"),
+        ("loop.gate=1.5", r"loop\.gate is 1\.5; allowed: a number from 0 to 1"),
+        ("loop.gate=true", "loop.gate is True; allowed: a number from 0 to 1"),
+        ("loop.frontier_share=-0.1", r"loop\.frontier_share is -0\.1; allowed: a number from 0 to 1"),
+        ("loop.replay_share=0.8", r"loop\.replay_share is 0\.8; allowed: at most 1 - loop\.frontier_share=0\.75"),
     ],
 )
 def test_a_wrong_override_is_refused(override, words):
@@ -53,11 +59,31 @@ def test_a_wrong_override_is_refused(override, words):
         ("objective.intrinsic_weight=-1", "objective.intrinsic_weight is -1"),
         ("objective.hidden=0", "objective.hidden is 0; allowed: a whole number of at least 1"),
         ("loop.block=63", "loop.block is 63; allowed: a multiple of"),
+        ("loop.rows=63", "loop.rows is 63; allowed: a multiple of the"),
+        ("learner=metagenrl learner.policy.episode_steps=20", "learner.policy.episode_steps is 20; allowed: 40, as that of"),
+        (
+            "loop.candidates=33 search.population=5",
+            "loop.candidates is 33; allowed: a number that, times search.population=5, is a multiple of the",
+        ),
+        (
+            "family=[navigator,probe] families.probe.episode_steps=20",
+            "families.probe.episode_steps is 20; allowed: 40, as families.navigator.episode_steps",
+        ),
     ],
 )
 def test_a_part_refuses_its_values_by_name(override, words):
     with pytest.raises(ConfigurationError, match=words):
-        configuration.build(configuration.read(["experiment=probe", override]))
+        configuration.build(configuration.read(["experiment=probe", *override.split()]))
+
+
+@pytest.mark.parametrize("allowed", ["loop.candidates=33", "loop.frontier_share=0.5 loop.replay_share=0.5 loop.gate=1"])
+def test_what_is_just_allowed(allowed):
+    assert configuration.build(configuration.read(["experiment=probe", *allowed.split()])) is not None
+
+
+def test_all_that_counts_steps_of_an_episode_follows_one_key():
+    loop = configuration.build(configuration.read(["experiment=probe", "learner=metagenrl", "space.episode_steps=20"]))
+    assert loop.learner.policy.episode_steps == loop.families["probe"].episode_steps == 20
 
 
 def test_a_family_refuses_its_options_by_name():

@@ -64,7 +64,7 @@ def test_the_archive_costs_the_same_with_a_hundred_thousand_tasks(loop, tmp_path
 @pytest.mark.slow
 def test_growth_of_the_probe(tmp_path, capsys, monkeypatch):
     """The steps of a round do not depend on how many tasks are known, once the sample of a retention test is full."""
-    out, small = tmp_path / "growth.json", ["loop.updates=1", "acceptance.sample=64", "heldout.every=0"]
+    out, small = tmp_path / "growth.json", ["loop.updates=1", "acceptance.sample=64"]
     monkeypatch.setattr(growth.measure, "__defaults__", ((100, 1_000),))
     assert cli.main(["bench", "experiment=probe", *small, "--growth", "--quick", "--out", str(out), "--json"]) == 0
     assert capsys.readouterr().out == ""

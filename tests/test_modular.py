@@ -473,7 +473,7 @@ def test_children_of_which_nothing_is_known_do_not_move_the_generator():
 
 
 @pytest.mark.parametrize(
-    ("override", "words"), [("learner.modules=0", "learner.modules is 0"), ("learner.rate=0", "learner.rate is 0")]
+    ("override", "words"), [("learner.modules=1", "learner.modules is 1"), ("learner.rate=0", "learner.rate is 0")]
 )
 def test_settings_that_are_not_allowed(override, words):
     with pytest.raises(configuration.ConfigurationError, match=words):

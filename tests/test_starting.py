@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from openended import cli, configuration, evaluate, train
+from openended.archive import Archive
 from openended.learners.evolution import Evolution
 from tests.small import SMALL
 
@@ -34,6 +35,14 @@ def test_it_begins_as_the_other_ended_and_goes_on_without_it(root, first):
     assert near(first, second.trained) and not near(first, second.untrained)
     config = configuration.read([*TINY, f"run.root={root}", "run.name=second", "run.start=gone"])
     assert train.inherited(config.run, second.loop) is None, "a run that has a checkpoint goes on from there"
+
+
+def test_a_checkpoint_of_a_round_that_never_ended_is_no_beginning(root, first):
+    """Its round is made again, and by the learner that it began with."""
+    config = configuration.read([*TINY, f"run.root={root}", "run.name=cut", "run.start=tiny"])
+    (root / "cut" / "checkpoints" / "1").mkdir(parents=True)
+    Archive(root / "cut" / "archive.db").close()
+    assert near(train.inherited(config.run, configuration.build(config)), first)
 
 
 def test_what_cannot_be_begun_with_is_one_sentence_and_leaves_no_run(root, capsys):

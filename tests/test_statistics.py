@@ -224,15 +224,6 @@ def test_bootstrap_is_deterministic_given_its_generator() -> None:
     assert first == second != other
 
 
-def test_paired_bootstrap_removes_what_both_share() -> None:
-    rng = np.random.default_rng(5)
-    shared = rng.normal(size=(4, 50)) * 10
-    gain = np.array([[1.0], [2.0], [3.0], [6.0]])  # differs between tasks, not between lifetimes
-    assert statistics.paired_bootstrap(shared + gain, shared, rng) == pytest.approx((3.0, 3.0, 3.0))
-    noisy = statistics.paired_bootstrap(shared + gain, shared[:, ::-1], rng)
-    assert noisy.high - noisy.low > 1.0
-
-
 def test_probability_of_improvement_by_hand() -> None:
     x, y = [1.0, 2.0, 3.0], [2.0, 2.0, 5.0]
     found = statistics.probability_of_improvement(x, y, np.random.default_rng(6))

@@ -1,15 +1,21 @@
 """Tests within a round: what breaks is quarantined wherever it breaks, and what is not novel is not accepted."""
 
 import functools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from envs.probe import Probe
 from openended import configuration, recording, tasks
+from openended.acceptance import PowerPlay
 from openended.archive import Archive
-from openended.loop import Loop
+from openended.budget import UNLIMITED
+from openended.generators.base import Proposal
+from openended.loop import Loop, Round
 from openended.repertoire import ACCEPTED, EMPTY, FRONTIER, SEEN
+from openended.trials import MOST_AT_RISK, Trials
+from openended.types import Outcome
 from tests.small import SMALL
 
 SIZES = [*SMALL, "loop.capacity=64"]
@@ -93,6 +99,60 @@ def test_what_breaks_while_learning_is_quarantined(monkeypatch, tmp_path):
         assert archive.check() == [] and {task.id for task in archive.tasks(status="quarantined")} == ids
         pooled = [task for task in archive.tasks(status="quarantined") if task.witness is None]
         assert pooled and {"frontier", "accepted"} <= {e.kind for e in archive.events() if e.task in ids}
+
+
+def by_powerplay(state, monkeypatch, evaluate, **acceptance):
+    """The tests of a round by PowerPlay, whose lifetimes are what ``evaluate`` says of task vectors."""
+    of = loop()
+
+    def told(name, params, vectors, key, purpose, **more):
+        solved, broken = evaluate(vectors)
+        return Outcome(np.repeat(solved[:, None], 3, axis=1), broken)
+
+    monkeypatch.setattr(of.programs, "evaluate", told)
+    return Trials(of.programs, PowerPlay(**acceptance), of.settings, 0.0, state, 0)
+
+
+def test_a_task_that_breaks_in_its_own_acceptance_test_is_no_discovery(monkeypatch):
+    """Whatever else it solves in that test."""
+    before, _ = begun()
+    book = before.repertoire["probe"]
+    fragile, sound = rows = book.rows(SEEN)[:2]
+    state = before._replace(repertoire={"probe": book.change(rows, status=FRONTIER)})
+    of_fragile = lambda vectors: np.all(vectors == book.vector[fragile], axis=1)  # noqa: E731
+    work = by_powerplay(state, monkeypatch, lambda vectors: (np.ones(len(vectors), bool), of_fragile(vectors)))
+    work.estimate = {"probe": (np.full(64, 9.0), np.full(64, 9.0))}
+    accepted = work._decide()
+    now = work.state.repertoire["probe"]
+    assert now.status[fragile] == EMPTY and now.status[sound] == ACCEPTED
+    assert accepted == int(work.state.acceptance.accepted) - int(before.acceptance.accepted) >= 1
+    assert tasks.task_id("probe", book.vector[fragile]) not in {t for t, kind, _ in work.journal.events if kind == "accepted"}
+
+
+def test_of_many_tasks_at_risk_any_may_be_tested_again(monkeypatch):
+    """A part of them in every round, drawn anew."""
+    state, _ = begun()
+    book = state.repertoire["probe"]
+    book = book.change(np.arange(48), status=ACCEPTED, forgotten=True)
+    state = state._replace(repertoire={"probe": book})
+    work = by_powerplay(state, monkeypatch, lambda vectors: (np.zeros(len(vectors), bool),) * 2, sample=1, epsilon=0.9)
+    tested_in = [set(work._retain(0).tested.tolist()) for _ in range(2)]
+    assert all(MOST_AT_RISK <= len(each) < 40 for each in tested_in)
+    assert len(set.union(*tested_in)) > 40
+
+
+@pytest.mark.parametrize(("status", "has_parent"), [(SEEN, False), (FRONTIER, True), (ACCEPTED, True)])
+def test_a_task_of_the_pool_is_no_parent_in_the_archive(status, has_parent):
+    """The archive has no row of it, and would refuse the child's."""
+    before, _ = begun()
+    book = before.repertoire["probe"]
+    parent = book.rows(SEEN)[0]
+    work = Round(loop(), before._replace(repertoire={"probe": book.change(parent, status=status)}), UNLIMITED)
+    child = np.clip(book.vector[parent] + 0.1, 0.0, 1.0)[None]
+    proposal = Proposal(child, np.array([parent], np.int32), ("mutate",), np.zeros_like(child))
+    work._record("probe", 0, proposal, SimpleNamespace(vector=child, key=np.zeros((1, 2)), actions=np.zeros((1, 1))))
+    (task,) = work.journal.tasks
+    assert (task.parent is not None, bool(task.delta)) == (has_parent, has_parent)
 
 
 class Brittle(Probe):

@@ -6,10 +6,11 @@ import json
 from typing import Any
 
 from openended.archive_rows import TaskDetail
-from openended.browser.queries import Queries, Wanted
+from openended.browser.queries import ALL, Queries, Wanted
 from openended.browser.runs import Missing, Run
 from openended.browser.studio import Studio
 from openended.metrics import plain
+from openended.summary import warm
 
 MAPPED = 20_000  # tasks of a family on its map, the accepted first
 SHOWN_EVENTS = 300
@@ -19,7 +20,6 @@ SHOWN_CHILDREN = 200
 def overview(run: Run, archive: Queries) -> dict[str, Any]:
     """Series of every metric, held-out intervals, events by round, families, learners."""
     series, families = archive.series(), archive.families()
-    warm = [value or 0.0 for value in series.get("compiled", [])][2:]
     return {
         "run": run.name,
         "rounds": archive.last_round(),
@@ -27,9 +27,15 @@ def overview(run: Run, archive: Queries) -> dict[str, Any]:
         "happenings": archive.happenings(),
         "families": families,
         "quarantined": sum(row["quarantined"] for row in families),
-        "recompilations": sum(warm),
+        "recompilations": _recompilations(archive, series),
         "learners": run.learners(),
     }
+
+
+def _recompilations(archive: Queries, series: dict[str, list[float | None]]) -> float:
+    resumed = archive.rows("SELECT round FROM event WHERE seq < 0 AND kind = 'resumed'")  # no other event's number is below 0
+    rounds, made = ([x or 0.0 for x in series.get(key, [])] for key in ("round", "compiled"))
+    return sum(warm(zip(rounds, made, strict=False), [row[0] for row in resumed]))
 
 
 def forest(archive: Queries) -> dict[str, list[Any]]:
@@ -102,7 +108,7 @@ def gallery(archive: Queries, wanted: Wanted, note: str) -> dict[str, Any]:
 
 def everything(archive: Queries) -> dict[str, Any]:
     """All tasks as the gallery shows them, with their unit vectors: for the static site, which filters by itself."""
-    _, tasks = archive.gallery(Wanted(ascending=True, size=MAPPED))
+    _, tasks = archive.gallery(Wanted(ascending=True, size=ALL))
     found = []
     for start in range(0, len(tasks), 500):
         some = tasks[start : start + 500]

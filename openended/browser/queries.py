@@ -29,6 +29,7 @@ SORTS = {
     "success": "f.success",
     "family": "t.family",
 }
+ALL = -1  # as the size of a page: every task
 CHUNK = 2000  # tasks whose facts are renewed in one transaction
 _NOTHING = (0, 0, 0, 0)  # last round, and newest row of task, event, evaluation, of what was taken in
 _TEMPORARY = """
@@ -96,7 +97,7 @@ class Wanted(NamedTuple):
     sort: str = "round"
     ascending: bool = False
     page: int = 1
-    size: int = 60
+    size: int = 60  # of a page, or ALL
 
 
 @functools.lru_cache(maxsize=4096)

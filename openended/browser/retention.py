@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from openended.journal import solved_in
+
 
 class Retention:
     """Tests of every task, from rows in the order in which they were written.
@@ -31,7 +33,7 @@ class Retention:
             lost = self._now.get(task, False)
             said = self._verdicts.get((task, round))
             if said is not None:
-                lost = said.get(f"solved in {k} of {n} lifetimes", lost)
+                lost = said.get(solved_in(k, n), lost)
             self._now[task] = lost
             if purpose == "new":
                 self._accepted_at.setdefault(task, version)

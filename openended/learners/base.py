@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from openended.networks import AbstractPolicy
 from openended.types import LearnReport, Params, Rollout
@@ -42,6 +43,10 @@ class AbstractLearner(abc.ABC):
     ) -> tuple[LearnerState, Rollout, LearnReport]:
         """One update on one batch of tasks; runs once per device on that device's rows and agrees by averaging."""
 
+    def lifetimes(self, rows: int) -> int:
+        """How many an update plays of a family when it is given so many rows of tasks."""
+        return rows
+
     def acting(self, params: Params, module: Any) -> Params:
         """The policy's weights in the tasks that a module plays, an index or an array of them. Here there is one for all."""
         return params
@@ -67,6 +72,11 @@ class AbstractLearner(abc.ABC):
 def report(rollout: Rollout, metrics: dict[str, jax.Array]) -> LearnReport:
     """Success by row and the update's scalars."""
     return LearnReport(rollout.success, rollout.broken, metrics)
+
+
+def falling(first: float, last: float, steps: int) -> optax.Schedule:
+    """A learning rate that falls exponentially from ``first`` to ``last`` over so many steps, and stays there."""
+    return optax.exponential_decay(first, steps, last / first, end_value=last)
 
 
 def require_positive(**numbers: float) -> None:

@@ -46,9 +46,9 @@ class Modular(AbstractLearner):
     ):
         self.inner = inner(**settings)
         self.policy, self.extrinsic_weight = self.inner.policy, self.inner.extrinsic_weight
-        for name, value in (("modules", modules), ("steps", steps)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"learner.{name} is {value}; allowed: a whole number of at least 1")
+        for name, value, least in (("modules", modules, 2), ("steps", steps, 1)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ValueError(f"learner.{name} is {value}; allowed: a whole number of at least {least}")
         if not rate > 0:
             raise ValueError(f"learner.rate is {rate}; allowed: above 0")
         self.modules, self.rate, self.steps = modules, rate, steps

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from openended import ppo
-from openended.learners.base import AbstractLearner, Intrinsic, LearnerState, Sample, report, require_positive
+from openended.learners.base import AbstractLearner, Intrinsic, LearnerState, Sample, falling, report, require_positive
 from openended.networks import AbstractPolicy
 from openended.types import LearnReport, Params, Rollout
 
@@ -47,9 +47,7 @@ class RL2(AbstractLearner):
         self.policy = policy(memory=memory)
         self.settings = settings
         self.extrinsic_weight = extrinsic_weight
-        steps = decay_updates * settings.epochs * settings.minibatches
-        ratio = final_learning_rate / learning_rate
-        schedule = optax.exponential_decay(learning_rate, steps, ratio, end_value=final_learning_rate)
+        schedule = falling(learning_rate, final_learning_rate, decay_updates * settings.epochs * settings.minibatches)
         self.optimiser = optax.chain(optax.clip_by_global_norm(max_gradient_norm), optax.adam(schedule, eps=1e-5))
 
     def init(self, key: jax.Array, params: Params | None = None) -> LearnerState:

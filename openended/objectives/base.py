@@ -23,7 +23,7 @@ class Known(NamedTuple):
     successes: np.ndarray  # i64[N] screening lifetimes solved in the last episode
     lifetimes: np.ndarray  # i64[N]
     kin: np.ndarray  # f[N] latest realised progress of the parent, 0 without
-    cost: np.ndarray  # f[N] description bits plus training and verification steps, relative to their mean
+    cost: np.ndarray  # f[N] 1, for the steps that all tasks share, + description bits over those of a task without a parent
 
 
 class AbstractObjective(abc.ABC):
