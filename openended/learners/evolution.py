@@ -20,7 +20,7 @@ class Evolution(AbstractLearner):
     """Every member of the population meets the same tasks with the same noise; the mean of the distribution acts.
 
     The learning rate falls exponentially, to a tenth over ``decay_updates`` updates. evosax minimises, so a member's fitness is
-    its negative mean reward per step. ``algorithm`` is a class of ``evosax.algorithms`` that keeps a mean (Open_ES, SNES, PGPE, ...).
+    its negative mean reward per step. ``algorithm`` is a class of ``evosax.algorithms`` that keeps a mean (Open_ES, SNES, ...).
     """
 
     def __init__(
