@@ -22,24 +22,24 @@ from openended.types import Appraisal
 class Settings(NamedTuple):
     """Sizes of a round; see configs/config.yaml."""
 
-    episodes: int = 3
-    candidates: int = 256  # per family
-    screen_lifetimes: int = 4  # per valid candidate
-    entries: int = 32  # candidates per family whose entry is tested
-    trials: int = 32  # frontier tasks per family whose acceptance is tested
-    updates: int = 32  # of one pass: what the compiled program runs at once
-    passes: int = 1  # of learning per round; the first round, which knows few tasks, makes one
-    rows: int = 128  # lifetimes per family and update
-    block: int = 128  # rows of an evaluation program
-    capacity: int = 4096  # tasks per family that the loop can know
-    stay: int = 20  # rounds a task may stay in the frontier
-    pool: int = 2048  # valid tasks per family that are learned from without being in the frontier, the newest
-    frontier: int = 192  # most tasks per family in the frontier; the least solved leave
-    frontier_share: float = 0.25  # of the lifetimes learned from, at most
-    replay_share: float = 0.2  # of accepted tasks, at most; the rest is the pool
-    most_lifetimes: int = 12  # of a round for a frontier or accepted task: few tasks are learned by heart
-    gate_lifetimes: int = 4  # lifetimes of learning before acceptance is tried
-    gate: float = 0.85  # success while learning from which acceptance is tried
+    episodes: int
+    candidates: int  # per family
+    screen_lifetimes: int  # per valid candidate
+    entries: int  # candidates per family whose entry is tested
+    trials: int  # frontier tasks per family whose acceptance is tested
+    updates: int  # of one pass: what the compiled program runs at once
+    passes: int  # of learning per round; the first round, which knows few tasks, makes one
+    rows: int  # lifetimes per family and update
+    block: int  # rows of an evaluation program
+    capacity: int  # tasks per family that the loop can know
+    stay: int  # rounds a task may stay in the frontier
+    pool: int  # valid tasks per family that are learned from without being in the frontier, those worth most to the objective
+    frontier: int  # most tasks per family in the frontier; the least solved leave
+    frontier_share: float  # of the lifetimes learned from, at most
+    replay_share: float  # of accepted tasks, at most; the rest is the pool
+    most_lifetimes: int  # of a round for a frontier or accepted task: few tasks are learned by heart
+    gate_lifetimes: int  # lifetimes of learning before acceptance is tried
+    gate: float  # success while learning from which acceptance is tried
 
 
 class LoopState(NamedTuple):
