@@ -40,7 +40,7 @@ import numpy as np
 import optax
 
 from envs.base import AbstractFamily
-from openended import configuration, evaluate
+from openended import configuration, subjects, suites
 from openended.comparison import paired
 from openended.locate import find_run
 from openended.maps import affine, dense
@@ -343,7 +343,7 @@ def iteration(families: dict[str, AbstractFamily], rule: str, meta: bool, state:
 def tasks_of(names: list[str]) -> tuple[dict[str, AbstractFamily], dict[str, np.ndarray]]:
     """Families of one layout, and tasks of each with visible goals, drawn at random: those of the suite `sampled`."""
     families = configuration.families(configuration.read([f"family=[{','.join(names)}]", "interface=signs"]))
-    suite, _ = evaluate.held_out("sampled", families)
+    suite, _ = suites.held_out("sampled", families)
     return families, {
         name: np.stack([task.vector for task in suite if task.family == name and task.group == "visible"]) for name in names
     }
@@ -411,7 +411,7 @@ def trial(families: dict, tasks: dict, name: str, rule: str, alpha: Params, iter
 
 def of_run(name: str) -> tuple[Params, list[float]]:
     """The objective of a run, which has no curve here."""
-    params = evaluate.restore(find_run(name)).trained
+    params = subjects.restore(find_run(name)).trained
     if "objective" not in params:
         raise SystemExit(f"The run '{name}' has no objective; allowed: runs of learner=metagenrl.")
     return params["objective"], []

@@ -21,7 +21,7 @@ import jax
 import numpy as np
 
 from envs.holdout import HeldOut
-from openended import configuration, evaluate, recording
+from openended import configuration, recording, suites
 from openended.loop import Loop
 
 LIFETIMES = 128  # of an evaluation
@@ -84,7 +84,7 @@ def main() -> None:
     found: list[dict[str, Any]] = []
     for name in list(configuration.read(common).families):
         loop = configuration.build(configuration.read([*common, f"family=[{name}]"]))
-        tasks, _ = evaluate.held_out(options.suite, loop.families)
+        tasks, _ = suites.held_out(options.suite, loop.families)
         for task in (task for task in tasks if task.group in options.groups.split(",")):
             began, row = time.monotonic(), alone(loop, task, options.updates, options.seed)
             print(f"{row['last']:.2f} {row['description']} ({time.monotonic() - began:.0f} s)", file=sys.stderr, flush=True)

@@ -30,13 +30,13 @@ import scipy.stats
 from envs.base import AbstractFamily, Maps, widest
 from envs.holdout import FAMILIES, HeldOut
 from envs.spec import sentence
-from openended import evaluate, statistics, wording
-from openended.evaluate import Subject
+from openended import evaluate, statistics, subjects, suites, wording
 from openended.exporting import emit
 from openended.learners.base import AbstractLearner
 from openended.locate import CommandError, UsageError, find_run
 from openended.loop import Loop
 from openended.programs import Programs
+from openended.subjects import Subject
 from openended.types import Params
 
 DRAWS = 8
@@ -48,8 +48,8 @@ FIRST, LAST = "first", "last"
 def run(options: argparse.Namespace) -> int:
     """The command."""
     folder = find_run(options.run, options.root)
-    subject = evaluate.restore(folder)
-    suite, missing = evaluate.held_out(options.suite, subject.loop.families)
+    subject = subjects.restore(folder)
+    suite, missing = suites.held_out(options.suite, subject.loop.families)
     if not suite:
         raise CommandError(sentence(missing))
     if missing:
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
 
 def measure(subject: Subject, suite: Sequence[HeldOut], options: argparse.Namespace) -> dict[str, Any]:
     """What the command prints as JSON; suite: its tasks for the run's families; options: ``suite lifetimes seed bodies``."""
-    families, key = subject.loop.families, evaluate.seeds(options.seed)
+    families, key = subject.loop.families, suites.seeds(options.seed)
     bodies = _named(options, families)
     found: dict[str, dict[str, Any]] = {}
     for name in dict.fromkeys(task.family for task in suite):
@@ -141,7 +141,7 @@ def _unseen(name: str, subject: Subject, options: argparse.Namespace, key: jax.A
         learner = copy.copy(learner)
         learner.policy = policy.fitted(wide.observation, wide.actions)
     family = made.padded(wide)
-    tasks, _ = evaluate.held_out(options.suite, {name: family})
+    tasks, _ = suites.held_out(options.suite, {name: family})
     rows = np.repeat(np.stack([task.vector for task in tasks]), options.lifetimes, axis=0)
     program = _program(family, subject.loop, learner, subject.loop.programs.episodes)
     return _rates(program(subject.trained, rows, key), len(tasks))

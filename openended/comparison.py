@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from envs.holdout import HeldOut
-from openended import evaluate, profiles, statistics
+from openended import profiles, statistics, suites
 from openended.locate import CommandError
 from openended.runfolder import differences
 
@@ -187,7 +187,7 @@ def _worst(halves: np.ndarray) -> dict[str, dict[str, float | None]]:
 def _groups(results: Sequence[Result]) -> dict[str, np.ndarray]:
     """Rows of every group of the suite, as `eval` has them."""
     nothing = np.zeros(0, np.float32)
-    return evaluate.groups([HeldOut(row["family"], row["group"], row["size"], nothing) for row in results[0].tasks])
+    return suites.groups([HeldOut(row["family"], row["group"], row["size"], nothing) for row in results[0].tasks])
 
 
 def _named(result: Result, group: str = "all") -> list[str]:

@@ -10,44 +10,29 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from jax.sharding import PartitionSpec
 
-from envs import holdout, validity
-from envs.base import AbstractFamily
+from envs import holdout
 from envs.holdout import HeldOut
 from envs.spec import sentence
-from openended import configuration, recording, statistics, trees, wording
+from openended import recording, statistics, subjects, suites, wording
 from openended.archive import Archive
 from openended.archive_rows import TaskRow
 from openended.exporting import emit
-from openended.locate import CommandError, UsageError, find_run, stored_config
-from openended.loop import Loop
+from openended.locate import CommandError, UsageError, find_run
 from openended.programs import Programs
+from openended.subjects import Subject
+from openended.suites import UNLEARNED, Success
 from openended.types import Params
 
 ARCHIVE = "archive"
-UNLEARNED = {"random": 1.0, "noop": 0.0}  # largest action of each
 LEARNERS = ("trained", "wiped", "untrained", *UNLEARNED)
 RESAMPLES = 2000
 CHUNK = 256  # archive tasks evaluated in one call
-_SEEDS = 2**31  # folded into the key: rounds fold smaller numbers into theirs
-
-Success = npt.NDArray[np.bool_]  # [tasks, lifetimes, episodes]
-
-
-class Subject(NamedTuple):
-    """A restored run: its parts, its learner after ``round``, and the learner it was born as."""
-
-    loop: Loop
-    round: int
-    trained: Params
-    untrained: Params
 
 
 def run(options: argparse.Namespace) -> int:
@@ -57,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     if getattr(options, "bodies", ""):
         raise UsageError(f"--bodies is '{options.bodies}'; allowed: with --battery invariance only")
     folder = find_run(options.run, options.root)
-    subject, key = restore(folder), seeds(options.seed)
+    subject, key = subjects.restore(folder), suites.seeds(options.seed)
     about = told(folder, subject, options.lifetimes)
     if options.suite == ARCHIVE:
         with Archive(folder / "archive.db", readonly=True) as archive:
@@ -66,8 +51,8 @@ def run(options: argparse.Namespace) -> int:
         kept = remembered(subject.loop.programs, subject.trained, skills, rule, key)
         emit(kept, options.json, wording.archive_lines(kept, about))
         return 0
-    subject = visit(subject, options.suite)
-    suite, missing = held_out(options.suite, subject.loop.families)
+    subject = subjects.visit(subject, options.suite)
+    suite, missing = suites.held_out(options.suite, subject.loop.families)
     if not suite:
         raise CommandError(sentence(missing))
     if missing:
@@ -85,105 +70,18 @@ def told(folder: Path, subject: Subject, lifetimes: int) -> str:
     return f"run '{folder.resolve().name}' after round {subject.round}, {lifetimes} lifetimes a task"
 
 
-def seeds(seed: int) -> jax.Array:
-    """The key of all evaluations: no round of a run, however long, draws from it."""
-    return jax.random.fold_in(jax.random.key(seed), _SEEDS)
-
-
-def restore(folder: Path) -> Subject:
-    """The run in a folder after its last round; a CheckpointError when there is none yet."""
-    loop = configuration.build(stored_config(folder))
-    fresh = loop.init()
-    state = recording.final(folder, fresh)
-    return Subject(loop, int(state.round), state.learner.params, fresh.learner.params)
-
-
-def visit(subject: Subject, suite: str) -> Subject:
-    """The subject among the families of a suite that has its own; unchanged for any other suite.
-
-    Raises:
-        ConfigurationError: its learner has other widths than the suite.
-    """
-    if suite not in holdout.FOREIGN:
-        return subject
-    try:
-        return subject._replace(loop=subject.loop.among(holdout.foreign(suite, subject.loop.families)))
-    except holdout.HoldoutError as error:
-        raise configuration.ConfigurationError(str(error)) from error
-
-
-def held_out(suite: str, families: Mapping[str, AbstractFamily]) -> tuple[list[HeldOut], str]:
-    """The suite's tasks for these families, in their order, and in words which of them it has none for, '' if it has for all.
-
-    Raises:
-        CommandError: there is no such suite, or it is not the frozen one.
-    """
-    try:
-        tasks = holdout.tasks(suite, families)
-    except holdout.HoldoutError as error:
-        raise CommandError(str(error)) from error
-    missing = [name for name in families if name not in {task.family for task in tasks}]
-    known = ", ".join(family.name for family in holdout.FAMILIES[suite])
-    return tasks, f"the suite '{suite}' has no tasks for {', '.join(missing)}; it has some for {known}" if missing else ""
-
-
 def measure(subject: Subject, suite: Sequence[HeldOut], lifetimes: int, key: jax.Array) -> dict[str, Success]:
     """Success [tasks, lifetimes, episodes] of every learner, tasks in the suite's order."""
     programs = subject.loop.programs
     found: dict[str, list[Success]] = {learner: [] for learner in LEARNERS}
-    for i, (name, vectors) in enumerate(_by_family(suite).items()):
+    for i, (name, vectors) in enumerate(suites.by_family(suite).items()):
         live_key, chance_key = jax.random.split(jax.random.fold_in(key, i))
         for learner, params in (("trained", subject.trained), ("wiped", subject.trained), ("untrained", subject.untrained)):
-            found[learner].append(_live(programs, name, params, vectors, (lifetimes, live_key), learner == "wiped"))
-        for learner, success in unlearned(programs.families[name], vectors, lifetimes, programs.episodes, chance_key).items():
+            found[learner].append(suites.live(programs, name, params, vectors, (lifetimes, live_key), learner == "wiped"))
+        chance = suites.unlearned(programs.families[name], vectors, lifetimes, programs.episodes, chance_key)
+        for learner, success in chance.items():
             found[learner].append(success)
     return {learner: np.concatenate(parts) for learner, parts in found.items()}
-
-
-def unlearned(family: AbstractFamily, vectors: np.ndarray, lifetimes: int, episodes: int, key: jax.Array) -> dict[str, Success]:
-    """Success [tasks, lifetimes, episodes] of what needs no policy, uniform actions and none; vectors: f32[tasks, D]."""
-
-    def episode(model, key, most):
-        steps = validity.play_at_random(family, model, key, most)
-        return steps.success[-1], steps.broken[-1]
-
-    def lifetime(vector, key, most):
-        model = family.prepare(vector)
-        success, broken = jax.vmap(lambda k: episode(model, k, most))(jax.random.split(key, episodes))
-        return success & ~jnp.any(broken)
-
-    def each(vectors, keys, most):
-        return jax.lax.map(lambda task: jax.vmap(lambda k: lifetime(task[0], k, most))(task[1]), (vectors, keys))
-
-    columns = PartitionSpec(None, trees.AXIS)
-    program = trees.OverDevices(each, (trees.SAME, columns, trees.SAME), columns)
-    padded = lifetimes + -lifetimes % len(jax.devices())
-    keys = jax.random.split(key, (len(vectors), padded))
-    runs = {name: program(jnp.asarray(vectors), keys, jnp.float32(most)) for name, most in UNLEARNED.items()}
-    return {name: np.asarray(success)[:, :lifetimes] for name, success in runs.items()}
-
-
-def quick(programs: Programs, params: Params, suite: Sequence[HeldOut], lifetimes: int, key: jax.Array) -> dict[str, float]:
-    """Share of lifetimes solved in the first and in the last episode, for the training loop; counts no steps.
-
-    Keys: ``heldout_first_FAMILY`` and ``heldout_last_FAMILY`` (visible goals), ``heldout_first`` and ``heldout_last`` (their
-    means over families), ``heldout_first_hidden`` and ``heldout_last_hidden`` (hidden goals, known motors, all families).
-    """
-    families = _by_family(suite)
-    parts = [
-        _live(programs, name, params, vectors, (lifetimes, jax.random.fold_in(key, i)))
-        for i, (name, vectors) in enumerate(families.items())
-    ]
-    rates, rows = np.concatenate(parts).mean(axis=1), groups(suite)
-    found: dict[str, float] = {}
-    for label, episode in (("first", 0), ("last", -1)):
-        visible = {name: float(rates[rows[name], episode].mean()) for name in families if name in rows}
-        found |= {f"heldout_{label}_{name}": rate for name, rate in visible.items()}
-        if visible:
-            found[f"heldout_{label}"] = float(np.mean(list(visible.values())))
-        if "hidden_goal" in rows:
-            found[f"heldout_{label}_hidden"] = float(rates[rows["hidden_goal"], episode].mean())
-    return found
 
 
 def remembered(
@@ -203,7 +101,7 @@ def remembered(
             part = mine[start : start + CHUNK]
             vectors = np.array([skill.vector for skill in part], np.float32)
             fresh = jax.random.fold_in(jax.random.fold_in(key, i), start)
-            success = _live(programs, name, params, vectors, (lifetimes, fresh))
+            success = suites.live(programs, name, params, vectors, (lifetimes, fresh))
             rates |= dict(zip([skill.id for skill in part], success[:, :, -1].mean(axis=1).tolist(), strict=True))
     forgotten = [skill.id for skill in skills if rates[skill.id] < threshold]
     tasks, kept = len(skills), len(skills) - len(forgotten)
@@ -220,7 +118,7 @@ def report(suite: str, tasks: Sequence[HeldOut], success: Mapping[str, Success],
         row |= {"trained_first": float(rates["trained"][i, 0]), "trained_halves": _halves(success["trained"][i, :, -1])}
         per_task.append({**row, **{f"{learner}_last": float(rate[i, -1]) for learner, rate in rates.items()}})
     found = {}
-    for group, rows in groups(tasks).items():
+    for group, rows in suites.groups(tasks).items():
         learners = {learner: {"episode_success": _episodes(outcome[rows], rng)} for learner, outcome in success.items()}
         trained, wiped = success["trained"][rows], success["wiped"][rows]
         paired = {
@@ -235,29 +133,6 @@ def _halves(success: npt.NDArray[np.bool_]) -> list[float] | None:
     """Success of the first and of the second half of the lifetimes [N], two independent evaluations; None of a single one."""
     middle = success.size // 2
     return [float(success[:middle].mean()), float(success[middle:].mean())] if middle else None
-
-
-def groups(tasks: Sequence[HeldOut]) -> dict[str, np.ndarray]:
-    """Rows of each group that has any: all, each family's visible goals, hidden_goal, both_hidden."""
-    labels = np.array([task.family if task.group == "visible" else task.group for task in tasks])
-    names = [*_by_family(tasks), *holdout.GROUPS[1:]]
-    return {"all": np.arange(len(tasks)), **{name: np.flatnonzero(labels == name) for name in names if name in labels}}
-
-
-def _by_family(tasks: Sequence[HeldOut]) -> dict[str, np.ndarray]:
-    """Vectors f32[N, D] of each family, in the order of the tasks."""
-    names = dict.fromkeys(task.family for task in tasks)
-    return {name: np.stack([task.vector for task in tasks if task.family == name]) for name in names}
-
-
-def _live(
-    programs: Programs, name: str, params: Params, vectors: np.ndarray, lives: tuple[int, jax.Array], wipe: bool = False
-) -> Success:
-    """Success [tasks, lifetimes, episodes]; lives: lifetimes of each task, and the key of them all."""
-    lifetimes, key = lives
-    rows = np.repeat(vectors, lifetimes, axis=0)
-    success = programs.evaluate(name, params, rows, key, "holdout", wipe=wipe).success
-    return np.asarray(success, bool).reshape(len(vectors), lifetimes, -1)
 
 
 def _episodes(success: Success, rng: np.random.Generator) -> list[dict[str, float]]:

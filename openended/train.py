@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from omegaconf import DictConfig
 
-from openended import closing, configuration, evaluate, recording
+from openended import closing, configuration, recording, subjects, suites
 from openended.archive import Archive
 from openended.budget import Budget
 from openended.checkpoint import CheckpointError
@@ -62,7 +62,7 @@ class Heldout:
     def __init__(self, config: DictConfig, loop: Loop):
         self.loop, self.every, self.lifetimes = loop, config.heldout.every, config.heldout.lifetimes
         try:  # missing: in words, the families that cannot be measured
-            self.suite, self.missing = evaluate.held_out(config.heldout.suite, loop.families) if self.every else ([], "")
+            self.suite, self.missing = suites.held_out(config.heldout.suite, loop.families) if self.every else ([], "")
         except CommandError as error:
             raise ConfigurationError(f"heldout.suite cannot be used: {error}") from error
 
@@ -71,8 +71,8 @@ class Heldout:
         number = int(state.round)
         if not self.suite or (number - 1) % self.every:
             return {}
-        key = jax.random.fold_in(evaluate.seeds(self.loop.seed), number)
-        return evaluate.quick(self.loop.programs, state.learner.params, self.suite, self.lifetimes, key)
+        key = jax.random.fold_in(suites.seeds(self.loop.seed), number)
+        return suites.quick(self.loop.programs, state.learner.params, self.suite, self.lifetimes, key)
 
 
 class Session:
@@ -180,7 +180,7 @@ def inherited(run: DictConfig, loop: Loop) -> Params | None:
     if run.start is None or _begun(Path(run.root) / run.name / "archive.db"):
         return None
     try:
-        params = evaluate.restore(find_run(str(run.start), run.root)).trained
+        params = subjects.restore(find_run(str(run.start), run.root)).trained
     except (RunFolderError, CheckpointError, ConfigurationError) as error:
         raise ConfigurationError(f"run.start cannot be used: {error}") from error
     own = jax.eval_shape(loop.learner.policy.init, jax.random.key(0))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from envs.probe import Probe
-from openended import battery, cli, configuration, evaluate
+from openended import battery, cli, configuration, evaluate, subjects, suites
 from openended.battery import CONDITIONS, DRAWS
 from openended.locate import CommandError, UsageError
 
@@ -73,7 +73,7 @@ def test_a_family_behind_maps_feels_and_moves_through_them(family, made):
 def subject(*overrides):
     loop = configuration.build(configuration.read(["experiment=probe", *overrides]))
     params = loop.init().learner.params
-    return evaluate.Subject(loop, 0, params, params)
+    return subjects.Subject(loop, 0, params, params)
 
 
 def options(**changes):
@@ -83,7 +83,7 @@ def options(**changes):
 
 def test_every_condition_is_measured():
     trained, asked = subject(), options()
-    suite, _ = evaluate.held_out(asked.suite, trained.loop.families)
+    suite, _ = suites.held_out(asked.suite, trained.loop.families)
     answer = battery.measure(trained, suite, asked)
     found = json.loads(json.dumps(answer))["conditions"]["probe"]
     assert any(line.split()[0] == "longer_4" for line in battery.lines(answer, "about") if line.strip())
@@ -122,7 +122,7 @@ def test_families_that_the_suite_lacks_are_named_and_left_out(monkeypatch, capsy
         {end: {"mean": 0.5, "low": 0.4, "high": 0.6} for end in ("first", "last")},
     )
     monkeypatch.setattr(battery, "find_run", lambda *named: Path("tiny"))
-    monkeypatch.setattr(evaluate, "restore", lambda folder: given)
+    monkeypatch.setattr(subjects, "restore", lambda folder: given)
     monkeypatch.setattr(battery, "of_family", lambda family, subject, tasks, *rest: {f"{family.name} {len(tasks)}": measured})
     asked = options(suite="handmade-v1", run="tiny", root="runs", json=True)
     assert battery.run(asked) == 0

@@ -77,11 +77,11 @@ def test_data_of_a_real_run(client):
 
 def test_held_out_lifetimes_are_counted_once_for_all_clients(client, root, monkeypatch):
     """Counting builds the suite, half a second of the processor: it is not done again for every client and every round."""
-    from openended import evaluate
+    from openended import suites
 
     calls = []
-    counted = evaluate.held_out
-    monkeypatch.setattr(evaluate, "held_out", lambda *given: calls.append(given) or counted(*given))
+    counted = suites.held_out
+    monkeypatch.setattr(suites, "held_out", lambda *given: calls.append(given) or counted(*given))
     app = create(Runs(root))
     fresh = TestClient(app, base_url="http://localhost")
     for _ in range(3):

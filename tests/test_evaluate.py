@@ -12,7 +12,7 @@ import pytest
 from envs.holdout import HeldOut
 from envs.probe import Probe
 from envs.spec import encode
-from openended import checkpoint, cli, evaluate
+from openended import checkpoint, cli, evaluate, subjects, suites
 from openended.archive_rows import TaskRow
 from openended.checkpoint import CheckpointError
 from openended.locate import CommandError, UsageError
@@ -46,9 +46,9 @@ def made():
 
 
 def test_rows_of_the_groups():
-    rows = {name: found.tolist() for name, found in evaluate.groups(TASKS).items()}
+    rows = {name: found.tolist() for name, found in suites.groups(TASKS).items()}
     assert rows == {"all": [0, 1, 2, 3], "left": [0], "right": [2], "hidden_goal": [1], "both_hidden": [3]}
-    assert list(evaluate.groups(TASKS[:1])) == ["all", "left"]
+    assert list(suites.groups(TASKS[:1])) == ["all", "left"]
 
 
 def test_means_of_every_group_and_episode():
@@ -159,7 +159,7 @@ def test_quick_averages_over_families_and_keeps_hidden_goals_apart():
     shares = {"left": (0.25, 0.75), "right": (0.5, 1.0)}
     suite = [task._replace(vector=np.full(2, shares[task.family][i % 2], np.float32)) for i, task in enumerate(TASKS)]
     script = Script()
-    found = evaluate.quick(script, None, suite, LIFETIMES, jax.random.key(0))
+    found = suites.quick(script, None, suite, LIFETIMES, jax.random.key(0))
     assert found == {
         "heldout_first_left": 0.0,
         "heldout_first_right": 0.0,
@@ -179,7 +179,7 @@ def test_who_lives_which_lifetimes():
     script = Script(episodes=3)
     script.families = {"probe": Probe()}
     suite = [HeldOut("probe", "visible", "small", encode(Probe().specs, {}))]
-    subject = evaluate.Subject(argparse.Namespace(programs=script), 1, "trained", "born")
+    subject = subjects.Subject(argparse.Namespace(programs=script), 1, "trained", "born")
     found = evaluate.measure(subject, suite, LIFETIMES, jax.random.key(0))
     assert list(found) == ["trained", "wiped", "untrained", "random", "noop"]
     assert [call[4:] for call in script.calls] == [("trained", False), ("trained", True), ("born", False)]
@@ -210,7 +210,7 @@ def test_random_actions_and_none_by_known_answers():
     far = {"feature": 0, "target_a": 1.0, "target_b": 0.0, "tolerance": 0.8, "hold": 0.5, "hidden": 0}
     beside = {"feature": 1, "target_a": 0.2, "tolerance": 1.0, "hold": 0.1, "hidden": 0, "drift_x": 0.0, "drift_y": 0.0}
     vectors = np.stack([encode(family.specs, numbers) for numbers in (still, far, beside)])
-    chance, none = evaluate.unlearned(family, vectors, 7, 3, jax.random.key(0)).values()
+    chance, none = suites.unlearned(family, vectors, 7, 3, jax.random.key(0)).values()
     assert chance.shape == none.shape == (3, 7, 3)
     assert chance[0].mean() > 0.9 and not chance[1].any() and chance[2].any()
     assert none[0].all() and not none[1].any() and chance[2].mean() > none[2].mean()
@@ -259,8 +259,8 @@ def test_the_command_prints_one_json_value(trained, capsys):
 
 def test_learners_live_the_same_lifetimes(trained):
     """A wiped learner begins like the trained one, the untrained one differs; shapes are [tasks, lifetimes, episodes]."""
-    subject = evaluate.restore(trained / "tiny")
-    suite, _ = evaluate.held_out("handmade-v1", subject.loop.families)
+    subject = subjects.restore(trained / "tiny")
+    suite, _ = suites.held_out("handmade-v1", subject.loop.families)
     before = dict(subject.loop.programs.steps)
     success = evaluate.measure(subject, suite, 16, jax.random.key(3))
     assert {learner: outcome.shape for learner, outcome in success.items()} == dict.fromkeys(evaluate.LEARNERS, (7, 16, 3))
@@ -273,11 +273,11 @@ def test_learners_live_the_same_lifetimes(trained):
 
 
 def test_quick_is_deterministic_in_its_key(trained):
-    subject = evaluate.restore(trained / "tiny")
+    subject = subjects.restore(trained / "tiny")
     near = {"feature": 1, "target_a": 0.65, "tolerance": 2.0, "hold": 0.1, "hidden": 0, "drift_x": 0.0, "reversed_0": 0}
     suite = [HeldOut("probe", "visible", "small", encode(subject.loop.families["probe"].specs, near))]
     first, again, other = (
-        evaluate.quick(subject.loop.programs, subject.trained, suite, 256, jax.random.key(seed)) for seed in (0, 0, 1)
+        suites.quick(subject.loop.programs, subject.trained, suite, 256, jax.random.key(seed)) for seed in (0, 0, 1)
     )
     assert first == again != other
     assert set(first) == {"heldout_first", "heldout_last", "heldout_first_probe", "heldout_last_probe"}
@@ -317,26 +317,26 @@ UNTOLD = "the suite 'handmade-v1' has no tasks for other; it has some for naviga
 def test_a_family_without_a_table_is_named():
     probe, other = Probe(), Probe()
     other.name = "other"
-    tasks, missing = evaluate.held_out("handmade-v1", {"other": other, "probe": probe})
+    tasks, missing = suites.held_out("handmade-v1", {"other": other, "probe": probe})
     assert {task.family for task in tasks} == {"probe"} and missing == UNTOLD
-    assert evaluate.held_out("handmade-v1", {"probe": probe})[1] == ""
-    assert evaluate.held_out("handmade-v1", {"other": other}) == ([], UNTOLD)
+    assert suites.held_out("handmade-v1", {"probe": probe})[1] == ""
+    assert suites.held_out("handmade-v1", {"other": other}) == ([], UNTOLD)
 
 
 def test_eval_says_which_family_it_does_not_measure(trained, monkeypatch, capsys):
-    whole = evaluate.held_out("handmade-v1", {"probe": Probe()})[0]
-    monkeypatch.setattr(evaluate, "held_out", lambda suite, families: (whole, UNTOLD))
+    whole = suites.held_out("handmade-v1", {"probe": Probe()})[0]
+    monkeypatch.setattr(suites, "held_out", lambda suite, families: (whole, UNTOLD))
     assert evaluate.run(options(trained)) == 0
     told = capsys.readouterr()
     assert told.err == f"Not measured: {UNTOLD}.\n" and json.loads(told.out)["tasks"] == len(whole)
-    monkeypatch.setattr(evaluate, "held_out", lambda suite, families: ([], UNTOLD))
+    monkeypatch.setattr(suites, "held_out", lambda suite, families: ([], UNTOLD))
     with pytest.raises(CommandError, match=f"^The{UNTOLD[3:]}.$"):
         evaluate.run(options(trained))
 
 
 def test_train_says_which_family_it_does_not_measure(tmp_path, monkeypatch, capsys):
     train = ["train", "experiment=probe", f"run.root={tmp_path}", "run.rounds=0"]
-    monkeypatch.setattr(evaluate, "held_out", lambda suite, families: ([], UNTOLD))
+    monkeypatch.setattr(suites, "held_out", lambda suite, families: ([], UNTOLD))
     assert cli.main([*train, "run.name=told"]) == 0
     assert f"\nNot measured: {UNTOLD}.\n" in capsys.readouterr().out
     assert cli.main([*train, "run.name=never", "heldout.every=0"]) == 0

@@ -65,7 +65,7 @@ OPENENDED = {
         6,
     ),
     **dict.fromkeys(["ablate", "making", "launchers", "comparison", "comparing_words", "subprocesses"], 6),
-    **dict.fromkeys(["configuration", "recording", "closing", "task_space", "sampling"], 6),
+    **dict.fromkeys(["configuration", "recording", "closing", "subjects", "suites", "task_space", "sampling"], 6),
     **dict.fromkeys(["cli", "__main__"], 6),
     **dict.fromkeys(["browser"], 7),
 }

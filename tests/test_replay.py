@@ -13,7 +13,7 @@ from envs import drawing, render
 from envs.navigator import Navigator
 from envs.probe import Probe
 from envs.spec import encode, sentence
-from openended import checkpoint, cli, configuration, evaluate, replay, rollouts
+from openended import checkpoint, cli, configuration, replay, rollouts, subjects
 from openended.archive import Archive
 from openended.browser import frames
 from openended.locate import stored_config
@@ -100,7 +100,7 @@ def test_the_final_learner_is_that_of_the_last_round_the_archive_knows(root, tmp
     checkpoint.save(folder / "checkpoints", 2, fresh._replace(round=np.int64(2), version=np.int64(9)))
     name, params = replay.learner(folder, loop, "final")
     assert name == "learner 1 (final)"
-    assert checkpoint.tree_hash(params) == checkpoint.tree_hash(evaluate.restore(folder).trained)
+    assert checkpoint.tree_hash(params) == checkpoint.tree_hash(subjects.restore(folder).trained)
     assert checkpoint.tree_hash(params) != checkpoint.tree_hash(fresh.learner.params)
 
 

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from openended import cli, configuration, evaluate, train
+from openended import cli, configuration, subjects, train
 from openended.archive import Archive
 from openended.learners.evolution import Evolution
 from tests.small import SMALL
@@ -19,7 +19,7 @@ def root(train_tiny):
 
 @pytest.fixture(scope="module")
 def first(root):
-    return evaluate.restore(root / "tiny").trained
+    return subjects.restore(root / "tiny").trained
 
 
 def near(a, b) -> bool:
@@ -31,7 +31,7 @@ def test_it_begins_as_the_other_ended_and_goes_on_without_it(root, first):
     still = ["learner.learning_rate=1e-9", "learner.final_learning_rate=1e-9"]
     command = ["train", *TINY, *still, f"run.root={root}", "run.name=second", "run.start=tiny", "run.seed=5"]
     assert cli.main([*command, "run.rounds=1"]) == 0
-    second = evaluate.restore(root / "second")
+    second = subjects.restore(root / "second")
     assert near(first, second.trained) and not near(first, second.untrained)
     config = configuration.read([*TINY, f"run.root={root}", "run.name=second", "run.start=gone"])
     assert train.inherited(config.run, second.loop) is None, "a run that has a checkpoint goes on from there"

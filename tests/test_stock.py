@@ -15,7 +15,7 @@ from envs import drawing, goals, holdout, interface, sampled, stock, validity
 from envs.interface import PROJECTED
 from envs.probe import Probe
 from envs.spec import validate
-from openended import cli, configuration, evaluate
+from openended import cli, configuration, evaluate, subjects
 from openended.configuration import ConfigurationError
 from tests.small import SMALL
 
@@ -158,7 +158,7 @@ def test_eval_among_other_bodies_than_those_of_the_run(tmp_path, suite_of_a_prob
     assert (found["suite"], found["tasks"]) == ("stock", 6) and {row["family"] for row in found["per_task"]} == {"stock_probe"}
     assert set(found["groups"]["all"]["learners"]) == set(evaluate.LEARNERS)
     assert all("behind random projection" in row["description"] for row in found["per_task"])
-    subject = evaluate.visit(evaluate.restore(tmp_path / "wide"), "stock")
+    subject = subjects.visit(subjects.restore(tmp_path / "wide"), "stock")
     assert subject.loop.families["stock_probe"].layout == (32, 8, goals.WIDTH, 2)
     assert subject.loop.learner.policy.observation == subject.loop.families["stock_probe"].layout.observation
 

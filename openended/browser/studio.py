@@ -106,15 +106,15 @@ class Studio:
             return self._lifetimes
 
     def _count_lifetimes(self) -> dict[str, int]:
-        from openended import evaluate
+        from openended import suites
 
         heldout = self.run.config().get("heldout") or {}
         try:
             families = self.families()
-            suite, _ = evaluate.held_out(str(heldout.get("suite")), families)
+            suite, _ = suites.held_out(str(heldout.get("suite")), families)
         except Exception:  # a run or a suite of another version: then there are no intervals
             return {}
-        each, counts = int(heldout.get("lifetimes", 0)), {name: len(rows) for name, rows in evaluate.groups(suite).items()}
+        each, counts = int(heldout.get("lifetimes", 0)), {name: len(rows) for name, rows in suites.groups(suite).items()}
         shown = {"": sum(counts.get(name, 0) for name in families), "_hidden": counts.get("hidden_goal", 0)}
         shown |= {f"_{name}": counts.get(name, 0) for name in families}
         return {f"heldout_{label}{group}": each * n for label in ("first", "last") for group, n in shown.items() if n}
