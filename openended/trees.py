@@ -52,7 +52,11 @@ def device_key(key: jax.Array) -> jax.Array:
 def replicate(tree: Any) -> Any:
     """Strongly typed leaves placed on every device: the fixed point of the compiled programs, so none compiles twice."""
     place = NamedSharding(mesh(), SAME)
-    return jax.tree.map(lambda leaf: jax.device_put(strong(leaf), place), tree)
+
+    def placed(leaf: Any) -> jax.Array:  # numpy knows no weak types, and by way of one device its arrays would be compiled for
+        return jax.device_put(leaf if isinstance(leaf, np.ndarray) else strong(leaf), place)
+
+    return jax.tree.map(placed, tree)
 
 
 def halfway(a: Any, b: Any) -> Any:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from openended import checkpoint, configuration
+from openended import checkpoint, configuration, trees
 from openended.budget import UNLIMITED
 from openended.compilations import Compilations
 from openended.ledger import mixture
@@ -154,6 +154,13 @@ def test_a_learner_that_forgot_goes_half_of_the_way_back_or_all_of_it(monkeypatc
     kinds = [kind for _, kind, _ in work.journal.events if kind in ("repaired", "rolled_back")]
     assert kinds == ["repaired"] * (passed[0] is False) + ["rolled_back"] * (shares == 0.0)
     assert int(work.state.version) == int(states[1].version) + 1 + len(kinds), "no two learners have a number in common"
+
+
+def test_the_first_repair_of_a_run_compiles_nothing():
+    odd = trees.replicate({"a": np.ones((3, 7, 11), np.float32), "b": np.zeros(13, np.float32)})
+    with Compilations() as made:
+        half = trees.halfway(odd, odd)
+    assert made.count == 0 and half["a"].sharding == odd["a"].sharding
 
 
 def test_what_a_learner_forgot_that_was_rolled_back_is_not_forgotten(monkeypatch):
