@@ -6,7 +6,8 @@
 Every run is a row; the first is what the others' steps and seconds are divided by. ``retested``: tasks played for retention
 over accepted ones, the median over rounds with an archive; an ordinary learner's is what its certificates sample. ``audit``:
 of all accepted tasks, played anew, those that are still solved. ``--speed``: control steps/s of evaluating with modules over
-those of one policy, which plays the same rows, by seconds of the processor, the least of several.
+those of one policy, which plays the same rows, and of one as large as all modules together; by seconds of the processor, the
+least of several.
 """
 
 from __future__ import annotations
@@ -71,13 +72,16 @@ def sampled(rounds: list[dict[str, Any]], acceptance: AbstractAcceptance, repair
 
 
 def speeds(family: str, rows: int, modules: int) -> dict[str, float]:
-    """Control steps/s: one policy, modules of which one plays all rows, and modules that share them at random."""
+    """Control steps/s: one policy, one of about as many weights as all modules, one module for all rows, modules at random."""
     rng = np.random.default_rng(0)
     dense = configuration.build(configuration.read([f"family=[{family}]"]))
     pool = configuration.build(configuration.read([f"family=[{family}]", "learner=modular", f"learner.modules={modules}"]))
+    width = round(dense.learner.policy.width * modules**0.5)  # weights grow with its square
+    wide = configuration.build(configuration.read([f"family=[{family}]", f"learner.policy.width={width}"]))
     vectors = rng.uniform(size=(rows, len(dense.families[family].specs))).astype(np.float32)
     nought, mixed = np.zeros(rows, np.int64), rng.integers(0, modules, rows)
-    arms = {"one policy": (dense, nought), "one module": (pool, nought), "all modules": (pool, mixed)}
+    arms = {"one policy": (dense, nought), f"one policy, width {width}": (wide, nought)}
+    arms |= {"one module": (pool, nought), "all modules": (pool, mixed)}
     params = {name: loop.init().learner.params for name, (loop, _) in arms.items()}
     least = dict.fromkeys(arms, float("inf"))
     for repeat in range(REPEATS):
