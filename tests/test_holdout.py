@@ -82,9 +82,9 @@ def test_nobody_trains_on_it():
                 source = (node.module or "") if isinstance(node, ast.ImportFrom) else ""
                 if any("holdout" in name.split(".") for name in [*names, source]):
                     users.add(path.relative_to(ROOT).as_posix())
-    assert "openended/evaluate.py" in users
     # Measure, compare what was measured, and the script that drew one of them.
-    assert users <= {"openended/evaluate.py", "openended/battery.py", "openended/comparison.py", "envs/sampled.py"}
+    measure = {f"openended/{name}.py" for name in ("evaluate", "suites", "subjects", "battery", "comparison")}
+    assert "openended/suites.py" in users and users <= {*measure, "envs/sampled.py"}
 
 
 @pytest.mark.parametrize("name", BRAX)
