@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,11 +28,10 @@ import scipy.stats
 
 from envs.base import AbstractFamily, Maps, widest
 from envs.holdout import FAMILIES, HeldOut
-from envs.spec import sentence
 from openended import evaluate, statistics, subjects, suites, wording
 from openended.exporting import emit
 from openended.learners.base import AbstractLearner
-from openended.locate import CommandError, UsageError, find_run
+from openended.locate import UsageError, find_run
 from openended.loop import Loop
 from openended.programs import Programs
 from openended.subjects import Subject
@@ -49,12 +47,7 @@ def run(options: argparse.Namespace) -> int:
     """The command."""
     folder = find_run(options.run, options.root)
     subject = subjects.restore(folder)
-    suite, missing = suites.held_out(options.suite, subject.loop.families)
-    if not suite:
-        raise CommandError(sentence(missing))
-    if missing:
-        print(f"Not measured: {missing}.", file=sys.stderr)
-    answer = measure(subject, suite, options)
+    answer = measure(subject, suites.measurable(options.suite, subject.loop.families), options)
     emit(answer, options.json, lines(answer, evaluate.told(folder, subject, options.lifetimes)))
     return 0
 

@@ -41,7 +41,8 @@ from openended.ledger import LoopState, Settings
 from openended.locate import CommandError
 from openended.loop import Loop
 from openended.programs import PURPOSES
-from openended.timed import WARM_UP, Rounds, Seen, median
+from openended.summary import WARM_UP
+from openended.timed import Rounds, Seen, median
 from openended.traces import traces_of
 
 BATCHES = (256, 1024)  # rows tried beside those of the configuration

@@ -7,7 +7,6 @@ Learners: ``trained``; ``wiped`` (the same, its memory cleared at every episode 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,11 @@ import numpy.typing as npt
 
 from envs import holdout
 from envs.holdout import HeldOut
-from envs.spec import sentence
 from openended import recording, statistics, subjects, suites, wording
 from openended.archive import Archive
 from openended.archive_rows import TaskRow
 from openended.exporting import emit
-from openended.locate import CommandError, UsageError, find_run
+from openended.locate import UsageError, find_run
 from openended.programs import Programs
 from openended.subjects import Subject
 from openended.suites import UNLEARNED, Success
@@ -52,11 +50,7 @@ def run(options: argparse.Namespace) -> int:
         emit(kept, options.json, wording.archive_lines(kept, about))
         return 0
     subject = subjects.visit(subject, options.suite)
-    suite, missing = suites.held_out(options.suite, subject.loop.families)
-    if not suite:
-        raise CommandError(sentence(missing))
-    if missing:
-        print(f"Not measured: {missing}.", file=sys.stderr)
+    suite = suites.measurable(options.suite, subject.loop.families)
     success = measure(subject, suite, options.lifetimes, key)
     found = report(options.suite, suite, success, np.random.default_rng(options.seed))
     for row, task in zip(found["per_task"], suite, strict=True):

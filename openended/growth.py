@@ -25,7 +25,8 @@ from openended.ledger import LoopState
 from openended.loop import Loop
 from openended.programs import PURPOSES
 from openended.repertoire import ACCEPTED
-from openended.timed import WARM_UP, Rounds, median
+from openended.summary import WARM_UP
+from openended.timed import Rounds, median
 from openended.trials import Trials
 
 SIZES = (100, 10_000)

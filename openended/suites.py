@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -13,6 +14,7 @@ from jax.sharding import PartitionSpec
 from envs import holdout, validity
 from envs.base import AbstractFamily
 from envs.holdout import HeldOut
+from envs.spec import sentence
 from openended import trees
 from openended.locate import CommandError
 from openended.programs import Programs
@@ -42,6 +44,20 @@ def held_out(suite: str, families: Mapping[str, AbstractFamily]) -> tuple[list[H
     missing = [name for name in families if name not in {task.family for task in tasks}]
     known = ", ".join(family.name for family in holdout.FAMILIES[suite])
     return tasks, f"the suite '{suite}' has no tasks for {', '.join(missing)}; it has some for {known}" if missing else ""
+
+
+def measurable(suite: str, families: Mapping[str, AbstractFamily]) -> list[HeldOut]:
+    """The suite's tasks for these families, for a command: what it has none for is said on stderr.
+
+    Raises:
+        CommandError: as `held_out`, or it has none for any of them.
+    """
+    tasks, missing = held_out(suite, families)
+    if not tasks:
+        raise CommandError(sentence(missing))
+    if missing:
+        print(f"Not measured: {missing}.", file=sys.stderr)
+    return tasks
 
 
 def quick(programs: Programs, params: Params, suite: Sequence[HeldOut], lifetimes: int, key: jax.Array) -> dict[str, float]:

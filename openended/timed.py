@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from omegaconf import DictConfig
 
-from openended import recording, summary
+from openended import recording
 from openended.archive import Archive
 from openended.compilations import Compilations
 from openended.loop import Loop
@@ -19,7 +19,6 @@ from openended.metrics import MetricsWriter
 from openended.stopwatch import Stopwatch
 from openended.train import Heldout
 
-WARM_UP = summary.WARM_UP  # rounds that are not counted
 PROGRAMS = ("ground", "evaluate", "learn")
 
 
