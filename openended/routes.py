@@ -13,7 +13,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from scipy.cluster import vq
 
 from openended import trees
 from openended.evidence import Retention, Standing
@@ -63,6 +62,8 @@ class Routes(Ledger):
 
     def _divide(self, rows: Rows, sights: Rows) -> None:
         """Labels of the first tasks: clusters of what is seen in them, less what their family always shows."""
+        from scipy.cluster import vq  # slow to import, and only several modules need it
+
         modules = self.programs.learner.modules
         centred = np.concatenate([some - some.mean(axis=0) for some in sights.values() if len(some)]).astype(float)
         few = len(centred) <= modules

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -116,11 +116,22 @@ def exit_probabilities(p: float, looks: npt.ArrayLike, down: npt.ArrayLike, up: 
     looks, down, up = (np.asarray(x, np.int64) for x in (looks, down, up))
     inside, rose, fell = np.ones(1), np.zeros(len(looks)), np.zeros(len(looks))
     for i, size in enumerate(np.diff(looks, prepend=0)):
-        inside = np.convolve(inside, stats.binom.pmf(np.arange(size + 1), size, p))
+        inside = np.convolve(inside, _binomial(np.arange(size + 1), size, p))
         k = np.arange(len(inside))
         rose[i], fell[i] = inside[k >= up[i]].sum(), inside[k <= down[i]].sum()
         inside = np.where((k >= up[i]) | (k <= down[i]), 0.0, inside)
     return Exits(rose, fell, inside)
+
+
+def _log_choose(n: npt.ArrayLike, k: npt.ArrayLike) -> Floats:
+    """Natural log of "n choose k"; -inf outside of 0 <= k <= n."""
+    n, k = np.broadcast_arrays(np.asarray(n, np.float64), np.asarray(k, np.float64))
+    return np.where((k >= 0) & (k <= n), -special.betaln(np.maximum(n - k, 0.0) + 1.0, k + 1.0) - np.log1p(n), -np.inf)
+
+
+def _binomial(k: npt.ArrayLike, n: npt.ArrayLike, p: float) -> Floats:
+    """P(Binomial(n, p) = k). scipy.stats has it too, and takes as long to import as all of the rest of scipy."""
+    return np.asarray(np.exp(_log_choose(n, k) + special.xlogy(k, p) + special.xlog1py(np.subtract(n, k), -p)))
 
 
 def sprt_bounds(miss: float, false_alarm: float) -> tuple[float, float]:
@@ -167,8 +178,9 @@ def pass_probability(population: int, forgotten: int, plan: Plan, miss: float) -
     """P(at most plan.allowed verdicts say forgotten) when `forgotten` of `population` tasks are, each found with
     probability 1 - miss if drawn, and no other task raises an alarm (the worst case for safety)."""
     drawn = np.arange(min(forgotten, plan.sample) + 1)
-    weight = stats.hypergeom.pmf(drawn, population, forgotten, plan.sample)
-    return float(np.sum(weight * stats.binom.cdf(plan.allowed, drawn, 1.0 - miss)))
+    rest = _log_choose(population - forgotten, plan.sample - drawn)
+    weight = np.exp(_log_choose(forgotten, drawn) + rest - _log_choose(population, plan.sample))  # hypergeometric
+    return float(np.sum(weight * special.bdtr(np.minimum(plan.allowed, drawn), drawn, 1.0 - miss)))
 
 
 @functools.lru_cache(maxsize=256)
@@ -221,12 +233,14 @@ def wilson(k: npt.ArrayLike, n: npt.ArrayLike, confidence: float = 0.95) -> tupl
 def student(differences: npt.ArrayLike, confidence: float = 0.95) -> tuple[float, float] | tuple[None, None]:
     """Student's interval (low, high) of the mean of independent differences; none of a single one."""
     x = np.asarray(differences, np.float64)
-    half = stats.t.ppf(0.5 + confidence / 2.0, x.size - 1) * np.std(x, ddof=1) / x.size**0.5 if x.size > 1 else 0.0
+    half = special.stdtrit(x.size - 1, 0.5 + confidence / 2.0) * np.std(x, ddof=1) / x.size**0.5 if x.size > 1 else 0.0
     return (float(x.mean() - half), float(x.mean() + half)) if x.size > 1 else (None, None)
 
 
 def iqm(x: npt.ArrayLike, axis: int | None = None) -> Floats:
     """Interquartile mean: the mean of the middle half (Agarwal et al. 2021)."""
+    from scipy import stats  # slow to import, and only reports need it
+
     return np.asarray(stats.trim_mean(np.asarray(x, np.float64), 0.25, axis=axis), np.float64)
 
 

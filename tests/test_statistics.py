@@ -144,6 +144,31 @@ def test_pass_probability_by_hand() -> None:
     assert statistics.pass_probability(4, 2, Plan(2, 0), 0.5) == pytest.approx(1 / 6 + 4 / 6 / 2 + 1 / 6 / 4)
 
 
+@pytest.mark.parametrize(
+    ("population", "forgotten", "plan", "miss"),
+    [
+        (10, 1, Plan(10, 0), 0.05),
+        (100, 90, Plan(90, 80), 0.1),
+        (10_000, 501, Plan(1024, 40), 0.05),
+        (1_000_000, 50_001, Plan(512, 16), 0.2),
+    ],
+)
+def test_pass_probability_has_the_laws_of_scipy(population: int, forgotten: int, plan: Plan, miss: float) -> None:
+    drawn = np.arange(min(forgotten, plan.sample) + 1)
+    law = stats.hypergeom.pmf(drawn, population, forgotten, plan.sample) * stats.binom.cdf(plan.allowed, drawn, 1.0 - miss)
+    assert statistics.pass_probability(population, forgotten, plan, miss) == pytest.approx(law.sum(), rel=1e-8)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3, 0.95, 1.0])
+def test_exit_probabilities_of_one_look_are_binomial(p: float) -> None:
+    assert statistics.exit_probabilities(p, [256], [-1], [257]).left == pytest.approx(stats.binom.pmf(np.arange(257), 256, p))
+
+
+def test_students_interval_is_that_of_scipy() -> None:
+    x = np.array([0.1, 0.4, -0.2, 0.3, 0.35])
+    assert statistics.student(x) == pytest.approx(stats.ttest_1samp(x, 0.0).confidence_interval())
+
+
 def test_plans_known_by_hand() -> None:
     # (1 - 0.05)^m + m 0.05 0.95^(m-1): 0.0503 at 92, 0.0484 at 93
     assert statistics.certificate_plan(10**7, 0.05, 0.05, 0.0) == (93, 1)

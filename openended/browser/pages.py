@@ -10,6 +10,7 @@ from openended.browser.queries import ALL, Queries, Wanted
 from openended.browser.runs import Missing, Run
 from openended.browser.studio import Studio
 from openended.metrics import plain
+from openended.statistics import clopper_pearson
 from openended.summary import warm
 
 MAPPED = 20_000  # tasks of a family on its map, the accepted first
@@ -164,8 +165,6 @@ def heldout(archive: Queries, lifetimes: dict[str, int]) -> dict[str, Any]:
 
 def interval(share: float | None, lifetimes: int) -> list[float] | None:
     """95 % Clopper-Pearson interval of a share of so many lifetimes."""
-    from openended.statistics import clopper_pearson  # scipy.stats: half the start of the server
-
     if share is None or lifetimes < 1:
         return None
     low, high = clopper_pearson(round(share * lifetimes), lifetimes)
