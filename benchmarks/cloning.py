@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import importlib.util
 import json
 import math
 import sys
@@ -252,6 +253,8 @@ def command(about: str | None, updates: int, measure: Callable[[int, int], Any],
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if importlib.util.find_spec("sklearn") is None:  # said before minutes of training
+        parser.error("the data sets are those of scikit-learn, which is not installed: pip install scikit-learn")
     found = measure(options.updates, options.seeds)
     print(json.dumps(found, indent=1) if options.json else "\n".join(map(told, found["results"])))
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from evosax.algorithms import SNES
 
 from envs import goals
@@ -107,32 +108,44 @@ def solves(family: AbstractFamily, vector: jax.Array, key: jax.Array, actions: j
     return play(family, family.prepare(vector), key, actions).success[-1]
 
 
+def call(function: Callable, static: tuple, *arguments: Any) -> Any:
+    """A part of `ground`: function(*static, *arguments)."""
+    return function(*static, *arguments)
+
+
 def ground(
-    family: AbstractFamily, search: Search, run: Callable[..., Episodes], vectors: jax.Array, keys: jax.Array
+    family: AbstractFamily,
+    search: Search,
+    run: Callable[..., Episodes],
+    vectors: jax.Array,
+    keys: jax.Array,
+    call: Callable = call,
 ) -> Grounding:
     """Search, move the target, judge. vectors: f32[N, D]; keys: [N]; run: the compiled player of ``N * population`` rows.
 
-    Only the episodes are spread over the devices; what surrounds them stays where the keys are and is compiled for one.
+    Only the episodes are spread over the devices; what surrounds them stays where the keys are and is compiled for one, by
+    ``call``, which is given a function, what it is compiled for, and its arguments.
     """
-    here = next(iter(keys.devices()))
+    here, shape = next(iter(keys.devices())), (family.episode_steps, family.actions, family.parts)
     vectors, keys = jax.device_put((vectors, keys), here)
-    goal, shape = _goals(family, vectors), (family.episode_steps, family.actions, family.parts)
-    (reset, searching, chance), state, found = _start(search, shape, keys)
+    goal = call(_goals, (family,), vectors)
+    (reset, searching, chance), state, found = call(_start, (search, shape), keys)
     for generation in range(search.generations):
-        members, actions, state = _ask(search, shape, state, searching, generation)
-        many, many_keys = _many(search, vectors, reset)
+        members, actions, state = call(_ask, (search, shape), state, searching, np.int32(generation))
+        many, many_keys = call(_many, (search,), vectors, reset)
         episodes = jax.device_put(run(many, many_keys, actions.reshape(-1, *actions.shape[2:])), here)
-        state, found = _tell(search, goal, (state, found), (members, actions, episodes))
-    vectors, goal = _aim(family, vectors, found.center)
-    many, _ = _many(search, vectors, reset)
-    episodes = jax.device_put(run(many, *_trials(search, reset, chance, found.actions)), here)
-    verdict, difficulty = _judge(search, goal, found, episodes)
+        state, found = call(_tell, (search,), goal, (state, found), (members, actions, episodes))
+    vectors, goal = call(_aim, (family,), vectors, found.center)
+    many, _ = call(_many, (search,), vectors, reset)
+    episodes = jax.device_put(run(many, *call(_trials, (search,), reset, chance, found.actions)), here)
+    verdict, difficulty = call(_judge, (search,), goal, found, episodes)
     return Grounding(vectors, verdict, found.actions, reset, difficulty)
 
 
 # Only the two that decode and aim know the family: the others are compiled once for all with as many steps and actions, all in
 # half the time, since a little slower code does not matter here.
-_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 1})
+OPTIONS = {"xla_backend_optimization_level": 1}
+_jit = functools.partial(jax.jit, compiler_options=OPTIONS)
 
 
 @functools.partial(_jit, static_argnums=0)

@@ -6,6 +6,7 @@ than reading what XLA's own cache has compiled of it, and that cache is found by
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
@@ -16,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import export
 
-from openended.trees import OverDevices
+from openended.trees import OnFirst, OverDevices
 
 # Compiles in five sixths of the time and runs as fast; later versions refuse a program that asks for it.
 _QUICK: dict[str, Any] = {"xla_cpu_use_fusion_emitters": False} if jax.__version_info__ < (0, 11) else {}
@@ -54,12 +55,39 @@ def compile_aside(jobs: Mapping[Any, tuple[OverDevices, tuple]], store: Store | 
                 found = trace(program, arguments)
             if store:
                 store.save(name, arguments, found)
-        return compile(program, arguments, found)
+        return compile(program, arguments, found, _QUICK)
 
     begun = {name: pool.submit(compiled, name, *job) for name, job in jobs.items()}
     _QUEUED.update(begun.values())
     pool.shutdown(wait=False)
     return begun
+
+
+class Kept:
+    """Functions on the first device, each compiled at its first call, for arguments of these shapes, from a kept trace.
+
+    Small programs: compiled at once, but traced each time that a process starts if their traces are not kept.
+    """
+
+    def __init__(self, name: str, store: Store, options: dict[str, Any]):
+        self.name, self.store, self.options = name, store, options
+        self._programs: dict[Callable, Callable] = {}
+
+    def __call__(self, function: Callable, static: tuple, *arguments: Any) -> Any:
+        """function(*static, *arguments), of one that `jax.jit` made, for the same ``static`` every time."""
+        if function not in self._programs:
+            self._programs[function] = self._compiled(function, static, arguments)
+        return self._programs[function](*arguments)
+
+    def _compiled(self, function: Callable, static: tuple, arguments: tuple) -> Callable:
+        name = self.name, function.__name__
+        program = OnFirst(functools.partial(function.__wrapped__, *static), self.options)  # type: ignore[attr-defined]
+        arguments = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), arguments)
+        found = self.store.load(name, arguments)
+        if found is None:
+            found = trace(program, arguments)
+            self.store.save(name, arguments, found)
+        return compile(program, arguments, found, {})
 
 
 def cancel() -> None:
@@ -78,7 +106,7 @@ def keys(*shape: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, jax.random.key(0).dtype)
 
 
-def trace(program: OverDevices, arguments: tuple) -> Trace:
+def trace(program: OverDevices | OnFirst, arguments: tuple) -> Trace:
     """What the program is for arguments of these shapes."""
     leaves, tree = jax.tree.flatten(arguments)
     results = []
@@ -91,13 +119,13 @@ def trace(program: OverDevices, arguments: tuple) -> Trace:
     return Trace(export.export(jax.jit(flat, in_shardings=_places(program, arguments)))(*leaves), results[0])
 
 
-def compile(program: OverDevices, arguments: tuple, found: Trace) -> Callable:
-    """The program for arguments of these shapes; it takes no others."""
+def compile(program: OverDevices | OnFirst, arguments: tuple, found: Trace, options: Mapping[str, Any]) -> Callable:
+    """The program for arguments of these shapes; it takes no others. options: of XLA, where the program has no own."""
     places = _places(program, arguments)
     run = (
         jax.jit(found.exported.call, in_shardings=places)
         .lower(*jax.tree.leaves(arguments))
-        .compile(_QUICK | program.options or None)
+        .compile({**options, **program.options} or None)
     )
 
     def call(*arguments: Any) -> Any:
@@ -106,7 +134,7 @@ def compile(program: OverDevices, arguments: tuple, found: Trace) -> Callable:
     return call
 
 
-def _places(program: OverDevices, arguments: tuple) -> tuple:
+def _places(program: OverDevices | OnFirst, arguments: tuple) -> tuple:
     """Where each leaf of the arguments goes."""
     places = jax.tree.map(lambda place, part: jax.tree.map(lambda _: place, part), program.places, arguments)
     return tuple(jax.tree.leaves(places))

@@ -45,6 +45,7 @@ class Programs:
         # ("learn",), ("play", FAMILY) and ("live", FAMILY, wiped): traced at the first call, or compiled by `compile`.
         self._programs: dict[tuple, Any] = {("learn",): self._learn_program()}
         self._pending: dict[tuple, Future] = {}
+        self._around = dict.fromkeys(families, validity.call)  # what calls the parts of `ground` besides the episodes
         self._asked = False  # to compile
         for name, family in families.items():
             self._programs["see", name] = jax.jit(jax.vmap(functools.partial(_sight, family)))
@@ -74,6 +75,8 @@ class Programs:
             actions = ahead.floats(plays, family.episode_steps, family.actions)
             jobs["play", name] = ahead.floats(plays, numbers), ahead.keys(plays), actions
             jobs["live", name, False] = state.params, ahead.floats(self.block, numbers), ahead.keys(self.block), *lanes
+        if store:
+            self._around = {name: ahead.Kept(name, store, validity.OPTIONS) for name in self.families}
         self._pending = ahead.compile_aside({program: (self._programs[program], job) for program, job in jobs.items()}, store)
 
     def wait(self) -> None:
@@ -92,7 +95,8 @@ class Programs:
         family = self.families[name]
         self.steps["witness"] += len(vectors) * self.search.steps(family)
         keys = jax.random.split(key, len(vectors))
-        found = validity.ground(family, self.search, self._program("play", name), jnp.asarray(vectors), keys)
+        play, around = self._program("play", name), self._around[name]
+        found = validity.ground(family, self.search, play, jnp.asarray(vectors), keys, around)
         return jax.tree.map(np.asarray, found._replace(key=jax.random.key_data(found.key)))
 
     def evaluate(

@@ -26,9 +26,7 @@ Ints = npt.NDArray[np.int64]
 
 # sum over t >= 1 of 1 / ((t+1) ln(t+1)^2) = 2.1097428..., rounded up so that the weights never add to more than one.
 LOND_SUM = 2.109743
-
-# Resampled numbers held at once: bounds the memory of a bootstrap at about 32 MB.
-_BLOCK = 4_000_000
+_BLOCK = 4_000_000  # resampled numbers held at once: bounds the memory of a bootstrap at about 32 MB
 
 
 class Interval(NamedTuple):

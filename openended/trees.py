@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 AXIS = "device"
 ROWS = PartitionSpec(AXIS)  # first axis split over the devices
@@ -33,6 +33,17 @@ class OverDevices:
 
     def __call__(self, *arguments: Any) -> Any:
         return self._jitted(*self.placed(*arguments))
+
+    def placed(self, *arguments: Any) -> tuple:
+        """The arguments where they are needed, wherever they are."""
+        return jax.device_put(arguments, self.places)
+
+
+class OnFirst:
+    """A function for the first device alone, which `openended.ahead` compiles as one of `OverDevices`."""
+
+    def __init__(self, function: Callable, options: dict[str, Any]):
+        self.mapped, self.options, self.places = function, options, SingleDeviceSharding(jax.devices()[0])
 
     def placed(self, *arguments: Any) -> tuple:
         """The arguments where they are needed, wherever they are."""

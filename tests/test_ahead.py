@@ -72,6 +72,24 @@ def test_a_kept_trace_is_not_made_again(tmp_path):
     same(call(*arguments()), kept(*arguments()))
 
 
+def test_functions_on_the_first_device_are_kept_too(tmp_path):
+    times = []
+
+    def scaled(by, numbers, key):
+        times.append(by)
+        return Result(by * numbers["of"], jax.random.uniform(key))
+
+    jitted, given = jax.jit(scaled, static_argnums=0), ({"of": jnp.arange(3.0)}, jax.random.key(4))
+    want = jitted(3, *given)
+    for traced in (1, 0):
+        times.clear()
+        kept = ahead.Kept("arm", Traces(tmp_path, "this"), {"xla_backend_optimization_level": 1})
+        for _ in range(2):
+            same(kept(jitted, (3,), *given), want)
+        assert len(times) == traced
+    same(ahead.Kept("puck", Traces(tmp_path, "this"), {})(jitted, (2,), *given).numbers, 2.0 * given[0]["of"])
+
+
 class Slow:
     """A store that two programs at a time wait for."""
 

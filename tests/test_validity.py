@@ -11,6 +11,8 @@ from envs import validity
 from envs.interface import PROJECTED
 from envs.navigator import Navigator
 from envs.probe import Probe
+from openended import ahead
+from openended.traces import Traces
 
 SEARCH = validity.Search()
 Behind = functools.partial(Probe, bounds=PROJECTED)  # a projection: 8 actions for two motors
@@ -34,6 +36,16 @@ def test_witness_of_a_valid_task_solves_it(cls):
     assert bool(jnp.all(replay(found.vector, found.key, found.actions)[valid]))
     still = replay(found.vector, found.key, jnp.zeros_like(found.actions))[valid]
     assert not bool(jnp.any(still))
+
+
+def test_from_kept_traces_the_same_tasks_are_found(tmp_path):
+    family, found = grounded(Probe)
+    vectors, keys = jax.random.uniform(jax.random.key(0), (64, len(family.specs))), jax.random.split(jax.random.key(1), 64)
+    run, store = jax.jit(validity.player(family)), Traces(tmp_path, "this")
+    for _ in range(2):  # traced, and from the traces
+        again = validity.ground(family, SEARCH, run, vectors, keys, ahead.Kept("probe", store, validity.OPTIONS))
+        jax.tree.map(np.testing.assert_array_equal, again._replace(key=0), found._replace(key=0))
+    assert len(list(tmp_path.iterdir())) == 8  # every part but the episodes
 
 
 def test_only_the_target_moves():
