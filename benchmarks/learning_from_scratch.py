@@ -35,7 +35,7 @@ from cloning import Params, init
 from openended.comparison import paired
 
 STREAMS = 8  # of an update
-SHAPES = ((6, 3), (10, 4), (16, 5), (33, 10))  # inputs and classes of a stream, in turns
+SHAPES = ((6, 3), (10, 4), (16, 5))  # inputs and classes of a stream, in turns
 LENGTHS = (20, 50, 100)  # examples, for a third of the updates each
 EXAMPLES = 500
 RATES = tuple(10.0 ** (-x / 2) for x in range(9))  # 1 to 1e-4
