@@ -130,9 +130,9 @@ def ground(
     vectors, keys = jax.device_put((vectors, keys), here)
     goal = call(_goals, (family,), vectors)
     (reset, searching, chance), state, found = call(_start, (search, shape), keys)
+    many, many_keys = call(_many, (search,), vectors, reset)
     for generation in range(search.generations):
         members, actions, state = call(_ask, (search, shape), state, searching, np.int32(generation))
-        many, many_keys = call(_many, (search,), vectors, reset)
         episodes = jax.device_put(run(many, many_keys, actions.reshape(-1, *actions.shape[2:])), here)
         state, found = call(_tell, (search,), goal, (state, found), (members, actions, episodes))
     vectors, goal = call(_aim, (family,), vectors, found.center)

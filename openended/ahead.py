@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from threading import Lock
 from typing import Any, NamedTuple, Protocol
 from weakref import WeakSet
@@ -17,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import export
 
-from openended.trees import OnFirst, OverDevices
+from openended.trees import OverDevices, Placed, on_first
 
 # Compiles in five sixths of the time and runs as fast; later versions refuse a program that asks for it.
 _QUICK: dict[str, Any] = {"xla_cpu_use_fusion_emitters": False} if jax.__version_info__ < (0, 11) else {}
@@ -49,13 +50,8 @@ def compile_aside(jobs: Mapping[Any, tuple[OverDevices, tuple]], store: Store | 
     pool, tracing = ThreadPoolExecutor(2), Lock()
 
     def compiled(name: Any, program: OverDevices, arguments: tuple) -> Callable:
-        found = store.load(name, arguments) if store else None
-        if found is None:
-            with tracing:
-                found = trace(program, arguments)
-            if store:
-                store.save(name, arguments, found)
-        return compile(program, arguments, found, _QUICK)
+        found = _traced(name, program, arguments, store, tracing)
+        return compile(program, arguments, found, _QUICK | program.options)
 
     begun = {name: pool.submit(compiled, name, *job) for name, job in jobs.items()}
     _QUEUED.update(begun.values())
@@ -80,14 +76,10 @@ class Kept:
         return self._programs[function](*arguments)
 
     def _compiled(self, function: Callable, static: tuple, arguments: tuple) -> Callable:
-        name = self.name, function.__name__
-        program = OnFirst(functools.partial(function.__wrapped__, *static), self.options)  # type: ignore[attr-defined]
+        program = on_first(functools.partial(function.__wrapped__, *static))  # type: ignore[attr-defined]
         arguments = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), arguments)
-        found = self.store.load(name, arguments)
-        if found is None:
-            found = trace(program, arguments)
-            self.store.save(name, arguments, found)
-        return compile(program, arguments, found, {})
+        found = _traced((self.name, function.__name__), program, arguments, self.store, nullcontext())
+        return compile(program, arguments, found, self.options)
 
 
 def cancel() -> None:
@@ -106,7 +98,18 @@ def keys(*shape: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, jax.random.key(0).dtype)
 
 
-def trace(program: OverDevices | OnFirst, arguments: tuple) -> Trace:
+def _traced(name: Any, program: Placed, arguments: tuple, store: Store | None, turn: AbstractContextManager) -> Trace:
+    """The store's trace, or a new one, made in its turn, which the store then has."""
+    found = store.load(name, arguments) if store else None
+    if found is None:
+        with turn:
+            found = trace(program, arguments)
+        if store:
+            store.save(name, arguments, found)
+    return found
+
+
+def trace(program: Placed, arguments: tuple) -> Trace:
     """What the program is for arguments of these shapes."""
     leaves, tree = jax.tree.flatten(arguments)
     results = []
@@ -119,14 +122,10 @@ def trace(program: OverDevices | OnFirst, arguments: tuple) -> Trace:
     return Trace(export.export(jax.jit(flat, in_shardings=_places(program, arguments)))(*leaves), results[0])
 
 
-def compile(program: OverDevices | OnFirst, arguments: tuple, found: Trace, options: Mapping[str, Any]) -> Callable:
-    """The program for arguments of these shapes; it takes no others. options: of XLA, where the program has no own."""
+def compile(program: Placed, arguments: tuple, found: Trace, options: dict[str, Any]) -> Callable:
+    """The program for arguments of these shapes; it takes no others. options: of XLA."""
     places = _places(program, arguments)
-    run = (
-        jax.jit(found.exported.call, in_shardings=places)
-        .lower(*jax.tree.leaves(arguments))
-        .compile({**options, **program.options} or None)
-    )
+    run = jax.jit(found.exported.call, in_shardings=places).lower(*jax.tree.leaves(arguments)).compile(options or None)
 
     def call(*arguments: Any) -> Any:
         return jax.tree.unflatten(found.result, run(*jax.tree.leaves(program.placed(*arguments))))
@@ -134,7 +133,7 @@ def compile(program: OverDevices | OnFirst, arguments: tuple, found: Trace, opti
     return call
 
 
-def _places(program: OverDevices | OnFirst, arguments: tuple) -> tuple:
+def _places(program: Placed, arguments: tuple) -> tuple:
     """Where each leaf of the arguments goes."""
     places = jax.tree.map(lambda place, part: jax.tree.map(lambda _: place, part), program.places, arguments)
     return tuple(jax.tree.leaves(places))

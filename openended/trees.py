@@ -20,34 +20,35 @@ def mesh() -> Mesh:
     return Mesh(np.array(jax.devices()), (AXIS,))
 
 
-class OverDevices:
+class Placed:
+    """A function and where its arguments belong: a sharding for each of them, for trees of them or for all."""
+
+    def __init__(self, mapped: Callable, places: Any):
+        self.mapped, self.places = mapped, places
+
+    def placed(self, *arguments: Any) -> tuple:
+        """The arguments where they are needed, wherever they are."""
+        return jax.device_put(arguments, self.places)
+
+
+def on_first(function: Callable) -> Placed:
+    """A function for the first device alone."""
+    return Placed(function, SingleDeviceSharding(jax.devices()[0]))
+
+
+class OverDevices(Placed):
     """jit of a function that runs once per device on its share of the rows; use :func:`mean` inside to agree.
 
     ``options``: of XLA, for one that is compiled ahead.
     """
 
     def __init__(self, function: Callable, in_specs: Any, out_specs: Any, options: dict[str, Any] | None = None):
-        self.mapped = jax.shard_map(function, mesh=mesh(), in_specs=in_specs, out_specs=out_specs, check_vma=False)
-        self._jitted, self.options = jax.jit(self.mapped), options or {}
-        self.places = jax.tree.map(lambda spec: NamedSharding(mesh(), spec), in_specs)  # of the arguments or of trees of them
+        mapped = jax.shard_map(function, mesh=mesh(), in_specs=in_specs, out_specs=out_specs, check_vma=False)
+        super().__init__(mapped, jax.tree.map(lambda spec: NamedSharding(mesh(), spec), in_specs))
+        self._jitted, self.options = jax.jit(mapped), options or {}
 
     def __call__(self, *arguments: Any) -> Any:
         return self._jitted(*self.placed(*arguments))
-
-    def placed(self, *arguments: Any) -> tuple:
-        """The arguments where they are needed, wherever they are."""
-        return jax.device_put(arguments, self.places)
-
-
-class OnFirst:
-    """A function for the first device alone, which `openended.ahead` compiles as one of `OverDevices`."""
-
-    def __init__(self, function: Callable, options: dict[str, Any]):
-        self.mapped, self.options, self.places = function, options, SingleDeviceSharding(jax.devices()[0])
-
-    def placed(self, *arguments: Any) -> tuple:
-        """The arguments where they are needed, wherever they are."""
-        return jax.device_put(arguments, self.places)
 
 
 def mean(tree: Any) -> Any:
